@@ -1,0 +1,1 @@
+"""Analyses of responses: contrast maps, RSA, selectivity, decoders."""

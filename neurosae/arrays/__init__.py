@@ -1,0 +1,1 @@
+"""Statistics on plain numpy arrays: permutation, effect sizes, distances, selectivity."""

@@ -1,0 +1,1 @@
+"""Causal experiments: lesions and stimulations beside intact and matched shams."""

@@ -1,0 +1,1 @@
+"""Dictionaries: sparse autoencoders and transcoders behind one interface."""

@@ -1,0 +1,1 @@
+"""Protocols: the TOML models and the contrast language."""

@@ -1,0 +1,1 @@
+"""Recordings: run the protocol, store and open sessions, pool over tokens."""

@@ -1,0 +1,1 @@
+"""The study runner and the self-contained HTML report."""

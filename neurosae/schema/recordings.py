@@ -1,0 +1,113 @@
+"""Build and check recordings and responses: labelled arrays whose absent values are NaN."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from neurosae.errors import DesignError
+from neurosae.schema.names import (
+    FEATURE,
+    LAYER,
+    RECORDING_DIMS,
+    RESPONSE_DIMS,
+    STIMULUS,
+    TOKEN,
+    TOKEN_FIELDS,
+    UNITS_BASIS,
+)
+from neurosae.schema.provenance import provenance_attrs
+
+
+def stimulus_coords(stimuli: pd.DataFrame) -> dict[str, tuple[str, np.ndarray]]:
+    """Each column of a stimulus table as a coordinate over ``stimulus``; text becomes ``str``."""
+    return {str(name): (STIMULUS, _plain(column)) for name, column in stimuli.items()}
+
+
+def _plain(column: pd.Series) -> np.ndarray:
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return column.to_numpy()
+    return column.fillna("").to_numpy(dtype=str)
+
+
+def recording_array(
+    values: np.ndarray,
+    *,
+    stimuli: pd.DataFrame,
+    tokens: Mapping[str, np.ndarray],
+    layers: Sequence[int],
+    site: str,
+    origin: Mapping[str, object],
+    features: Sequence[int] | None = None,
+    basis: str = UNITS_BASIS,
+) -> xr.DataArray:
+    """Label activations as a recording.
+
+    Parameters
+    ----------
+    values : array (stimulus, token, layer, feature), numpy or dask, float32; NaN where absent
+    stimuli : table with a ``stimulus`` column of unique labels; every column becomes a coordinate
+    tokens : arrays (stimulus, token), any of ``neurosae.schema.names.TOKEN_FIELDS``
+    layers : block numbers
+    site : where in the block, see ``neurosae.schema.names.SITES``
+    origin : provenance, see `neurosae.schema.provenance.provenance`
+    features : labels of the last dim, by default 0, 1, …
+    basis : ``"units"`` or the name of a dictionary
+
+    Returns
+    -------
+    DataArray (stimulus, token, layer, feature) named ``activation``
+
+    Raises
+    ------
+    DesignError
+        If ``tokens`` has a field that no recording knows.
+    """
+    unknown = sorted(set(tokens) - set(TOKEN_FIELDS))
+    if unknown:
+        raise DesignError(f"unknown token fields {unknown}; a recording knows {list(TOKEN_FIELDS)}.")
+    coords: dict[str, object] = {
+        **stimulus_coords(stimuli),
+        **{name: ((STIMULUS, TOKEN), field) for name, field in tokens.items()},
+        TOKEN: np.arange(values.shape[1]),
+        LAYER: np.asarray(layers, dtype=np.int64),
+        FEATURE: np.arange(values.shape[3]) if features is None else np.asarray(features),
+    }
+    attrs = {"long_name": f"activation at {site}", "units": "a.u.", "site": site, "basis": basis}
+    return xr.DataArray(
+        values, dims=RECORDING_DIMS, coords=coords, name="activation", attrs=attrs | provenance_attrs(origin)
+    )
+
+
+def check_recording(recording: xr.DataArray) -> None:
+    """Raise `DesignError` unless ``recording`` has the dims and the ``valid`` mask of a recording."""
+    _check_dims(recording, RECORDING_DIMS, "a recording", "record a session, or label with recording_array")
+    if "valid" not in recording.coords:
+        raise DesignError("the recording has no 'valid' coordinate (stimulus, token) that marks real tokens.")
+
+
+def check_responses(responses: xr.DataArray) -> None:
+    """Raise `DesignError` unless ``responses`` has dims (stimulus, layer, feature) and finite values.
+
+    A stimulus whose values are all NaN, or an infinite value, is named.
+    """
+    _check_dims(responses, RESPONSE_DIMS, "responses", "pool a recording over tokens with pool_tokens")
+    finite = np.isfinite(responses.values)
+    if not finite.all():
+        bad = responses[STIMULUS].values[~finite.all(axis=(1, 2))]
+        raise DesignError(
+            f"responses of {len(bad)} stimuli hold NaN or infinite values, first: {list(bad[:5])}. "
+            "Exclude these stimuli, or choose a window that they fill."
+        )
+
+
+def _check_dims(array: xr.DataArray, dims: tuple[str, ...], what: str, remedy: str) -> None:
+    if tuple(array.dims) != dims:
+        raise DesignError(f"{what} needs dims {dims}, got {tuple(array.dims)}; {remedy}.")
+
+
+def stimulus_table(labelled: xr.DataArray | xr.Dataset) -> pd.DataFrame:
+    """The coordinates over ``stimulus`` as a table, one row a stimulus, in their order."""
+    columns = {str(n): c.values for n, c in labelled.coords.items() if c.dims == (STIMULUS,)}
+    return pd.DataFrame(columns)

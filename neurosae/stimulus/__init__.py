@@ -1,0 +1,1 @@
+"""Stimulus tables: load, validate, report their balance."""

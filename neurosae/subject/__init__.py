@@ -1,0 +1,1 @@
+"""Subjects: language models behind one interface of numpy arrays."""
