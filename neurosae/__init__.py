@@ -33,7 +33,7 @@ _HOMES = {
     "matched_roi": "neurosae.causal.controls",
     "run_causal": "neurosae.causal.experiment",
 }
-_MODULES = ("plotting", "export", "report", "testing")
+_MODULES = ("plotting", "report", "testing")
 
 __all__ = [*_HOMES, *_MODULES]
 __version__ = "0.1.0"

@@ -69,7 +69,7 @@ def check_unseen(
     shared = sorted(set(selection[SEEN].values.tolist()) & unit_keys(tested, unit))
     if shared:
         raise DesignError(
-            f"{len(shared)} of the units tested were used to select (first: {shared[0]!r}): the test would be "
-            "circular. Test on other stimuli, hold out with cross_localize, or write circular=True to get a "
+            f"{len(shared)} of the units tested were used to select (first: {shared[0]!r}): the test would "
+            "be circular. Test on other stimuli, hold out with cross_localize, or write circular=True to get a "
             "result stamped CIRCULAR."
         )

@@ -74,7 +74,7 @@ class Subject(Protocol):
     context_length: int
 
     def describe(self) -> dict[str, object]:
-        """Identity for provenance: name, weights and tokenizer hashes, dtype, device, BOS policy, versions."""
+        """Identity for provenance: name, hashes of weights and tokenizer, dtype, device, BOS policy."""
         ...
 
     def n_features(self, site: str) -> int:

@@ -1,1 +1,0 @@
-"""Dictionaries: sparse autoencoders and transcoders behind one interface."""
