@@ -1,1 +1,21 @@
-"""One function a kind of result: takes a result, returns Axes."""
+"""One function a kind of result: takes a finished result, returns matplotlib Axes, computes only layout."""
+
+from neurosae.plotting.causal import plot_dose_response, plot_lesion
+from neurosae.plotting.features import plot_selectivity, plot_tuning
+from neurosae.plotting.localizer import plot_held_out
+from neurosae.plotting.maps import plot_contrast_map, plot_rdm
+from neurosae.plotting.profiles import plot_decoding, plot_layer_profile
+from neurosae.plotting.tokens import plot_token_strip
+
+__all__ = [
+    "plot_contrast_map",
+    "plot_decoding",
+    "plot_dose_response",
+    "plot_held_out",
+    "plot_layer_profile",
+    "plot_lesion",
+    "plot_rdm",
+    "plot_selectivity",
+    "plot_token_strip",
+    "plot_tuning",
+]

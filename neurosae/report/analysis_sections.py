@@ -1,0 +1,206 @@
+"""Sections of a report on analyses: contrasts and ROIs, RSA, selectivity, decoding."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from neurosae.plotting import (
+    plot_contrast_map,
+    plot_decoding,
+    plot_held_out,
+    plot_layer_profile,
+    plot_rdm,
+    plot_selectivity,
+    plot_token_strip,
+    plot_tuning,
+)
+from neurosae.protocol.models import ContrastTable, DecodingTable, RsaTable, SelectivityTable
+from neurosae.report.figures import Picture, picture
+from neurosae.report.findings import (
+    Finding,
+    count_units,
+    half_depth,
+    held_out_finding,
+    layer_finding,
+    number,
+)
+from neurosae.report.prose import say
+from neurosae.report.section import Section, Table
+from neurosae.report.steps import Study, most_selective
+from neurosae.schema.names import FEATURE, LAYER, STIMULUS
+
+ALPHA = 0.05
+
+
+def contrast_section(study: Study, table: ContrastTable) -> Section:
+    """The map of a contrast, its ROI, and the ROI's response in held-out stimuli."""
+    cmap = study.shelf.load(f"contrast_map-{table.name}")
+    passed = cmap["p_adjusted"] <= ALPHA
+    signs = np.sign(cmap["effect"].where(passed))
+    n = count_units(cmap)
+    text = say(
+        "contrast",
+        cmap=cmap,
+        passed=int(passed.sum()),
+        up=int((signs > 0).sum()),
+        down=int((signs < 0).sum()),
+        n=n,
+    )
+    count = Finding(
+        f"{table.name}: features that pass",
+        "count",
+        float(passed.sum()),
+        n=n,
+        note=f"of {cmap.attrs['family_size']}, {cmap.attrs['test']}, {cmap.attrs['correct']}",
+    )
+    more, pictures, findings = _roi_parts(study, table, cmap) if table.localize else ((), (), ())
+    roi = study.shelf.load(f"roi-{table.name}") if table.localize else None
+    overview = picture(plot_contrast_map(cmap, roi=roi), say("map_caption", cmap=cmap), wide=True)
+    return Section(
+        f"Contrast: {table.contrast}",
+        f"contrast-{table.name}",
+        (text, *more),
+        pictures=(overview, *pictures),
+        findings=(count, *findings),
+    )
+
+
+def _roi_parts(
+    study: Study, table: ContrastTable, cmap: xr.Dataset
+) -> tuple[tuple[str, ...], tuple[Picture, ...], tuple[Finding, ...]]:
+    roi = study.shelf.load(f"roi-{table.name}")
+    held_out = study.shelf.load(f"held_out-{table.name}")
+    per_layer = roi["member"].sum(FEATURE)
+    text = say(
+        "held_out",
+        held_out=held_out,
+        roi=roi,
+        n_members=int(per_layer.sum()),
+        fullest=int(per_layer[LAYER].values[int(per_layer.argmax())]),
+        n_fullest=int(per_layer.max()),
+        n=count_units(held_out),
+    )
+    layer, feature = _strongest(cmap)
+    strip = say("strip_caption", layer=layer, feature=feature)
+    pictures = (
+        picture(plot_held_out(held_out), say("held_out_caption")),
+        picture(_strip(study, table, layer, feature), strip, wide=True),
+    )
+    return (text,), pictures, (held_out_finding(table.name, held_out),)
+
+
+def _strongest(cmap: xr.Dataset) -> tuple[int, int]:
+    row, column = np.unravel_index(int(np.nanargmax(cmap["stat"].values)), cmap["stat"].shape)
+    return int(cmap[LAYER].values[row]), int(cmap[FEATURE].values[column])
+
+
+def _strip(study: Study, table: ContrastTable, layer: int, feature: int) -> Axes:
+    recording = study.recording(table.site)
+    conditions = recording["condition"].values
+    labels = recording[STIMULUS].values
+    chosen = [str(label) for name in dict.fromkeys(conditions) for label in labels[conditions == name][:2]]
+    return plot_token_strip(recording, stimuli=chosen[:6], layer=layer, feature=feature)
+
+
+def rsa_section(study: Study, table: RsaTable) -> Section:
+    """The RDM, its fit to the category model, and the category index over layers."""
+    category = study.shelf.load(f"category_rsa-{table.name}")
+    fit = study.shelf.load(f"compare_rdms-{table.name}")
+    rdm = study.shelf.load(f"rdm-{table.name}")
+    layer = half_depth(category)
+    text = say(
+        "rsa",
+        table=table,
+        category={
+            "index_at": category["index"].sel(layer=layer),
+            "p_at": category["p_adjusted"].sel(layer=layer),
+            "n_layers": category.sizes[LAYER],
+        },
+        fit=fit.sel(layer=layer),
+        layer=layer,
+        passed=int((category["p_adjusted"] <= ALPHA).sum()),
+        n=count_units(category),
+    )
+    at_layer = rdm.sel({LAYER: layer}) if LAYER in rdm.dims else rdm
+    pictures = (
+        picture(plot_layer_profile(category, "index"), say("index_caption", table=table)),
+        picture(plot_layer_profile(fit, "similarity"), say("fit_caption", table=table)),
+        picture(plot_rdm(at_layer, by=table.condition), say("rdm_caption", table=table, layer=layer)),
+    )
+    findings = (
+        layer_finding(f"{table.name}: {table.index}", table.index, category, "index"),
+        layer_finding(f"{table.name}: fit of the category model", table.method, fit, "similarity"),
+    )
+    title = f"RSA: {table.name} ({table.index})"
+    return Section(title, f"rsa-{table.name}", (text,), pictures=pictures, findings=findings)
+
+
+def selectivity_section(study: Study, table: SelectivityTable) -> Section:
+    """How selective single features are, against the null, and how the most selective are tuned."""
+    index = study.shelf.load(f"selectivity-{table.name}")
+    curves = study.shelf.load(f"tuning-{table.name}")
+    passed = (index["q_fdr"] <= ALPHA).values
+    names, counts = np.unique(index["preferred"].values[passed], return_counts=True)
+    n = count_units(index)
+    text = say(
+        "selectivity",
+        table=table,
+        passed=int(passed.sum()),
+        live=int(index["valid"].sum()),
+        shares=", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True)),
+        n=n,
+    )
+    chosen = most_selective(index)
+    tuned = [
+        picture(plot_tuning(curves, layer=layer, feature=feature), say("tuning_caption"))
+        for layer, feature in chosen
+    ]
+    return Section(
+        f"Selectivity: {table.name} ({table.index})",
+        f"selectivity-{table.name}",
+        (text,),
+        tuple(_top_table(study, table.name, layer, feature) for layer, feature in chosen),
+        (picture(plot_selectivity(index), say("selectivity_caption")), *tuned),
+        (
+            Finding(
+                f"{table.name}: selective features",
+                "count",
+                float(passed.sum()),
+                n=n,
+                note=f"{table.index}, q ≤ 0.05",
+            ),
+        ),
+    )
+
+
+def _top_table(study: Study, name: str, layer: int, feature: int) -> Table:
+    top = study.shelf.load(f"top_stimuli-{name}-{layer}-{feature}")
+    rows = tuple(
+        (number(float(response)), str(condition), str(text))
+        for response, condition, text in zip(
+            top["response"].values, top["condition"].values, top["text"].values, strict=True
+        )
+    )
+    return Table(
+        ("response", "condition", "text"), rows, (0,), say("top_caption", layer=layer, feature=feature)
+    )
+
+
+def decoding_section(study: Study, table: DecodingTable) -> Section:
+    """How well conditions are decoded from held-out units, by layer."""
+    decoding = study.shelf.load(f"decode-{table.name}")
+    layer = half_depth(decoding)
+    finding = layer_finding(f"decoding of {table.condition}", "AUROC", decoding, "auroc", headline=True)
+    text = say(
+        "decoding",
+        table=table,
+        decoding=decoding,
+        finding=finding,
+        accuracy=decoding["balanced_accuracy"].sel(layer=layer),
+        layer=layer,
+        n_layers=decoding.sizes[LAYER],
+        passed=int((decoding["p_adjusted"] <= ALPHA).sum()),
+    )
+    figure = picture(plot_decoding(decoding), say("decoding_caption"))
+    title = f"Decoding: {table.condition}"
+    return Section(title, f"decoding-{table.name}", (text,), pictures=(figure,), findings=(finding,))

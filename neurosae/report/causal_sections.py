@@ -1,0 +1,81 @@
+"""Sections of a report on causal experiments: a lesion against its shams, a stimulation over its doses."""
+
+import xarray as xr
+
+from neurosae.plotting import plot_dose_response, plot_lesion
+from neurosae.protocol.models import CausalTable
+from neurosae.report.figures import picture
+from neurosae.report.findings import Finding, causal_findings, count_units
+from neurosae.report.prose import say
+from neurosae.report.section import Section
+from neurosae.report.steps import Study
+
+
+def causal_section(study: Study, table: CausalTable) -> Section:
+    """What one causal experiment of the protocol showed."""
+    causal = study.shelf.load(f"causal-{table.name}")
+    readouts = [str(name) for name in causal["readout"].values]
+    headline = "log_odds" if "log_odds" in readouts else readouts[0]
+    if table.lesion is not None:
+        return _lesion(table, causal, readouts, headline)
+    return _stimulation(table, causal, study.shelf.load(f"dose_response-{table.name}"), headline)
+
+
+def _lesion(table: CausalTable, causal: xr.Dataset, readouts: list[str], headline: str) -> Section:
+    findings = causal_findings(f"lesion, {table.name}", causal, table.name, headline=headline)
+    main = next(finding for finding in findings if finding.headline)
+    one = causal.sel(perturbation=table.name, readout=headline)
+    text = say(
+        "lesion",
+        table=table,
+        one=one,
+        readout=headline,
+        intact=causal["score_intact"].sel(readout=headline).mean(),
+        finding=main,
+        sham_mean=one["effect_sham"].mean(),
+        n_sham=one.sizes["sham"],
+        stimuli=table.stimuli.name,
+    )
+    check = say("manipulation", one=one, shift_sham=one["shift_sham"].mean())
+    pictures = tuple(
+        picture(
+            plot_lesion(causal, perturbation=table.name, readout=name), say("lesion_caption", readout=name)
+        )
+        for name in readouts
+    )
+    title = f"Lesion of {table.lesion.roi if table.lesion else ''}: {table.name}"
+    return Section(title, f"causal-{table.name}", (text, check), pictures=pictures, findings=tuple(findings))
+
+
+def _stimulation(table: CausalTable, causal: xr.Dataset, slopes: xr.Dataset, headline: str) -> Section:
+    readouts = [str(name) for name in slopes["readout"].values]
+    findings = tuple(_slope_finding(table.name, slopes, readout, headline) for readout in readouts)
+    text = say(
+        "stimulation",
+        table=table,
+        finding=next(finding for finding in findings if finding.headline),
+        readout=headline,
+        doses=", ".join(f"{dose:g}" for dose in table.stimulation.dose) if table.stimulation else "",
+        n_sham=causal.sizes["sham"],
+    )
+    pictures = tuple(
+        picture(plot_dose_response(causal, act=table.name, readout=name), say("dose_caption", readout=name))
+        for name in readouts
+    )
+    title = f"Stimulation: {table.name}"
+    return Section(title, f"causal-{table.name}", (text,), pictures=pictures, findings=findings)
+
+
+def _slope_finding(name: str, slopes: xr.Dataset, readout: str, headline: str) -> Finding:
+    one = slopes.sel(readout=readout)
+    return Finding(
+        label=f"stimulation, {name}: slope of {readout.replace('_', ' ')}",
+        measure="Δ per unit of dose",
+        effect=float(one["slope"]),
+        lo=float(one["slope_lo"]),
+        hi=float(one["slope_hi"]),
+        p=float(one["p"]),
+        n=count_units(slopes),
+        note="sign-flip over units",
+        headline=readout == headline,
+    )

@@ -1,0 +1,119 @@
+"""Findings: each number a report states, with its n, effect, interval and p."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from neurosae.schema.names import LAYER
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number with what a reader needs to judge it.
+
+    p is a permutation p unless ``note`` says otherwise; NaN where the quantity has no test or interval.
+    """
+
+    label: str
+    measure: str
+    effect: float
+    lo: float = math.nan
+    hi: float = math.nan
+    p: float = math.nan
+    n: int = 0
+    note: str = ""
+    headline: bool = False
+
+    @property
+    def interval(self) -> str:
+        """The 95 % interval in brackets, or a dash."""
+        return "–" if math.isnan(self.lo) else f"[{number(self.lo)}, {number(self.hi)}]"
+
+    def sentence(self) -> str:
+        """The finding in one line, for the terminal and the head of the report."""
+        parts = [f"{self.label}: {self.measure} = {number(self.effect)}"]
+        parts += [] if math.isnan(self.lo) else [f"95 % interval {self.interval}"]
+        parts += [] if math.isnan(self.p) else [f"p = {number(self.p)}"]
+        return ", ".join([*parts, f"n = {self.n}"]) + (f" ({self.note})" if self.note else "")
+
+
+def number(value: float) -> str:
+    """A number as a paper prints it: three digits, plain notation where it is short.
+
+    Examples
+    --------
+    >>> number(0.0012), number(-1.234567), number(float("nan")), number(1234567.0)
+    ('0.0012', '-1.23', '–', '1.23e+06')
+    """
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def half_depth(result: xr.Dataset) -> int:
+    """The recorded layer at half the depth of those recorded: fixed before any result is seen."""
+    layers = result[LAYER].values
+    return int(layers[(len(layers) - 1) // 2])
+
+
+def held_out_finding(name: str, held_out: xr.Dataset) -> Finding:
+    """The held-out response of a cross-validated ROI, as Hedges g."""
+    return Finding(
+        label=f"held-out response of the {name} ROI",
+        measure="Hedges g",
+        effect=float(held_out["es"]),
+        lo=float(held_out["es_lo"]),
+        hi=float(held_out["es_hi"]),
+        p=float(held_out["p"]),
+        n=int(held_out["n_units"]),
+        note=str(held_out.attrs.get("contrast", "")),
+        headline=True,
+    )
+
+
+def layer_finding(
+    label: str, measure: str, result: xr.Dataset, variable: str, *, headline: bool = False
+) -> Finding:
+    """A value at the half-depth layer, with its interval and its p, corrected over layers if it can be."""
+    layer = half_depth(result)
+    at = result.sel({LAYER: layer})
+    p = next((float(at[key]) for key in ("p_adjusted", "p") if key in at), math.nan)
+    return Finding(
+        label=label,
+        measure=measure,
+        effect=float(at[variable]),
+        lo=float(at.get(f"{variable}_lo", math.nan)),
+        hi=float(at.get(f"{variable}_hi", math.nan)),
+        p=p,
+        n=count_units(result),
+        note=f"layer {layer}, half depth, fixed in advance",
+        headline=headline,
+    )
+
+
+def count_units(result: xr.Dataset) -> int:
+    """Number of units of inference behind a result, whether stored as variable, attribute or dim."""
+    if "n_units" in result:
+        return int(np.nanmax(result["n_units"].values))
+    return int(result.attrs.get("n_units", result.sizes.get("unit", 0)))
+
+
+def causal_findings(label: str, causal: xr.Dataset, perturbation: str, *, headline: str) -> list[Finding]:
+    """The effect of one perturbation on each read-out, tested against its matched shams."""
+    findings = []
+    for readout in causal["readout"].values.astype(str):
+        one = causal.sel(perturbation=perturbation, readout=readout)
+        findings.append(
+            Finding(
+                label=f"{label}: change of {readout.replace('_', ' ')}",
+                measure={"log_odds": "Δ bits", "surprisal": "Δ bits/token"}.get(readout, "Δ proportion"),
+                effect=float(one["effect"]),
+                lo=float(one["effect_lo"]),
+                hi=float(one["effect_hi"]),
+                p=float(one["p"]),
+                n=int(np.isfinite(one["score"].values).sum()),
+                note=f"z = {number(float(one['z']))} against {one.sizes['sham']} matched shams",
+                headline=readout == headline,
+            )
+        )
+    return findings

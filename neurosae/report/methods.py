@@ -1,0 +1,68 @@
+"""The methods of a report, written from the protocol and from what the results carry."""
+
+import pandas as pd
+
+from neurosae.protocol.models import Protocol
+from neurosae.report.findings import number
+from neurosae.report.prose import say
+from neurosae.report.section import Section, Table
+from neurosae.report.steps import Study, balance_table
+from neurosae.schema.recordings import stimulus_table
+from neurosae.schema.units import unit_column
+
+
+def stimuli_section(study: Study) -> Section:
+    """What was presented, how balanced it is, and what was left out."""
+    responses = study.responses()
+    stimuli = stimulus_table(responses)
+    unit = unit_column(stimuli)
+    counts = ", ".join(f"{count} {name}" for name, count in stimuli["condition"].value_counts(sort=False).items())
+    text = say(
+        "methods_stimuli",
+        stimuli=study.session.provenance["stimuli"],
+        counts=counts,
+        n_units=stimuli[unit].nunique(),
+        unit=unit,
+        excluded=responses.attrs.get("excluded", ""),
+        sinks=int(study.session.recording(study.session.sites[0], mask=False)["is_sink"].sum()),
+    )
+    return Section("Stimuli", "stimuli", (text,), (_table(balance_table(study.session)),))
+
+
+def _table(balance: pd.DataFrame) -> Table:
+    """The balance report as a table of the page."""
+    shown = balance.reset_index()
+    rows = tuple(
+        tuple(number(cell) if isinstance(cell, float) else str(cell) for cell in row)
+        for row in shown.itertuples(index=False)
+    )
+    caption = (
+        "Balance of the conditions. d is the largest standardised difference between two conditions (Cohen's d); "
+        "surprisal is the subject's own, in bits, and may be a result rather than a confound."
+    )
+    return Table(tuple(str(name) for name in shown.columns), rows, tuple(range(1, shown.shape[1])), caption)
+
+
+def methods_section(study: Study) -> Section:
+    """How subject, recording, analyses and inference were set."""
+    protocol = study.protocol
+    opening = say(
+        "methods_subject",
+        subject=study.session.provenance["subject"],
+        recording=protocol.recording,
+        window=protocol.responses.window,
+        how=protocol.responses.how,
+    )
+    closing = say("inference", planned=protocol.planned, sha=protocol.sha256)
+    return Section("Methods", "methods", (opening, *_analyses(study, protocol), closing))
+
+
+def _analyses(study: Study, protocol: Protocol) -> tuple[str, ...]:
+    load = study.shelf.load
+    return (
+        *(say("methods_contrast", table=t, cmap=load(f"contrast_map-{t.name}")) for t in protocol.contrasts),
+        *(say("methods_rsa", table=t) for t in protocol.rsa),
+        *(say("methods_selectivity", table=t) for t in protocol.selectivity),
+        *(say("methods_decoding", table=t, decoding=load(f"decode-{t.name}")) for t in protocol.decoding),
+        *(say("methods_causal", table=t, causal=load(f"causal-{t.name}")) for t in protocol.causal),
+    )

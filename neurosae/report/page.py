@@ -1,0 +1,82 @@
+"""The report of a study: one self-contained HTML file, made from what the session folder holds."""
+
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from neurosae.recording.files import write_atomically
+from neurosae.report.analysis_sections import contrast_section, decoding_section, rsa_section, selectivity_section
+from neurosae.report.causal_sections import causal_section
+from neurosae.report.findings import Finding, number
+from neurosae.report.methods import methods_section, stimuli_section
+from neurosae.report.section import Section
+from neurosae.report.steps import Study
+
+REPORT, FINDINGS = "report.html", "findings.json"
+
+
+def write_report(study: Study) -> Path:
+    """Write ``report.html`` and ``findings.json`` of a finished study and return the report's path.
+
+    The page holds its figures and style, loads nothing and works offline.
+
+    Parameters
+    ----------
+    study : a study whose steps have all been computed
+    """
+    sections = report_sections(study)
+    findings = [finding for section in sections for finding in section.findings]
+    folder = study.session.path
+    write_atomically(folder / FINDINGS, json.dumps([_plain(finding) for finding in findings], indent=1))
+    write_atomically(folder / REPORT, _page(study, sections, findings))
+    return folder / REPORT
+
+
+def _plain(finding: Finding) -> dict[str, object]:
+    """The finding as JSON values; NaN, which JSON lacks, becomes null."""
+    return {key: None if value != value else value for key, value in asdict(finding).items()}
+
+
+def load_findings(folder: Path) -> list[Finding]:
+    """The findings of a report that was written before."""
+    stored = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
+    return [Finding(**{k: float("nan") if v is None else v for k, v in one.items()}) for one in stored]
+
+
+def report_sections(study: Study) -> list[Section]:
+    """All sections of the report: stimuli, results in the protocol's order, methods."""
+    protocol = study.protocol
+    return [
+        stimuli_section(study),
+        *(contrast_section(study, table) for table in protocol.contrasts),
+        *(rsa_section(study, table) for table in protocol.rsa),
+        *(selectivity_section(study, table) for table in protocol.selectivity),
+        *(decoding_section(study, table) for table in protocol.decoding),
+        *(causal_section(study, table) for table in protocol.causal),
+        methods_section(study),
+    ]
+
+
+def _page(study: Study, sections: list[Section], findings: list[Finding]) -> str:
+    origin = study.session.provenance
+    meta = f"Subject {study.protocol.subject} · protocol {study.protocol.sha256[:12]} · recorded {origin['started']}"
+    return _template().render(
+        title=study.protocol.name.replace("_", " "),
+        question=study.protocol.question,
+        meta=meta,
+        sections=sections,
+        findings=findings,
+        headlines=[finding for finding in findings if finding.headline],
+        number=number,
+    )
+
+
+@cache
+def _template() -> object:
+    environment = Environment(
+        loader=PackageLoader("neurosae", "report"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("page.html")
