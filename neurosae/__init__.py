@@ -22,7 +22,7 @@ _HOMES = {
     "rdm": "neurosae.analysis.rsa",
     "model_rdm": "neurosae.analysis.rsa",
     "compare_rdms": "neurosae.analysis.rsa",
-    "category_rsa": "neurosae.analysis.rsa",
+    "category_rsa": "neurosae.analysis.category",
     "selectivity_index": "neurosae.analysis.selectivity",
     "tuning": "neurosae.analysis.selectivity",
     "top_stimuli": "neurosae.analysis.selectivity",

@@ -4,17 +4,21 @@ Planted data hold an effect at named units and nothing elsewhere; noise data hol
 seeded, needs no model and takes milliseconds. Minimal pairs fit `neurosae.subject.toy.ToySubject`.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from neurosae.errors import DesignError
 from neurosae.schema.names import TOKEN
 from neurosae.schema.recordings import recording_array
+from neurosae.subject.toy_weights import FACTS, NOUNS, PLACES
 
 _WORDS = ("the", "river", "carries", "small", "boats", "past", "quiet", "houses", "and", "green", "hills")
 _BOS = "<bos>"
+_REGULAR_NOUNS = tuple(noun for noun in NOUNS if noun != "child")
 _WORDS_PER_TEXT = (4, 8)
 _TEMPLATE_SD = 0.5
 
@@ -185,3 +189,57 @@ def _pooled(recording: xr.DataArray) -> xr.DataArray:
     pooled = pooled.astype(np.float32).rename("response")
     attrs = recording.attrs | {"long_name": "response at resid_post", "window": "all", "how": "mean"}
     return pooled.assign_coords(n_tokens=recording["valid"].sum(TOKEN)).assign_attrs(attrs)
+
+
+def planted_pairs(n_pairs: int = 20, *, task: str = "number", seed: int = 0) -> pd.DataFrame:
+    """Minimal pairs that `neurosae.subject.toy.ToySubject` solves by a planted mechanism.
+
+    ``"number"``: 'the keys are here' against 'the keys is here', singular and plural nouns by turns.
+    ``"fact"``: 'the capital of peru is lima' against another capital; it uses other units.
+
+    Parameters
+    ----------
+    n_pairs : at most 152 of number and 132 of fact
+    task : ``"number"`` or ``"fact"``
+    seed : also names the set, ``<task>-<seed>``
+
+    Returns
+    -------
+    DataFrame
+        Two rows a pair: stimulus, text, condition (good, bad), pair; ``attrs["name"]``.
+
+    Examples
+    --------
+    >>> planted_pairs(1, task="fact")["text"].tolist()
+    ['the capital of ... is ...', 'the capital of ... is ...']
+    """
+    if task not in _TASKS:
+        raise DesignError(f"unknown task {task!r}; choose one of {', '.join(_TASKS)}.")
+    rows = []
+    for number, texts in enumerate(_TASKS[task](n_pairs, np.random.default_rng(seed))):
+        for condition, text in zip(("good", "bad"), texts, strict=True):
+            rows.append((f"{task}{number:03d}_{condition}", text, condition, f"{task}{number:03d}"))
+    table = pd.DataFrame(rows, columns=["stimulus", "text", "condition", "pair"])
+    table.attrs["name"] = f"{task}-{seed}"
+    return table
+
+
+def _number_pairs(n_pairs: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    combinations = rng.permutation(list(itertools.product(_REGULAR_NOUNS, PLACES))).tolist()
+    pairs = []
+    for number, (noun, place) in enumerate(combinations[:n_pairs]):
+        subject, verbs = (f"{noun}s", ("are", "is")) if number % 2 else (noun, ("is", "are"))
+        pairs.append((f"the {subject} {verbs[0]} {place}", f"the {subject} {verbs[1]} {place}"))
+    return pairs
+
+
+def _fact_pairs(n_pairs: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    combinations = rng.permutation(list(itertools.permutations(FACTS, 2))).tolist()
+    stem = "the capital of {} is {}"
+    return [
+        (stem.format(country, FACTS[country]), stem.format(country, FACTS[other]))
+        for country, other in combinations[:n_pairs]
+    ]
+
+
+_TASKS = {"number": _number_pairs, "fact": _fact_pairs}

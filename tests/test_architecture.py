@@ -26,7 +26,16 @@ HOMES = {
     "jinja2": ("report",),
     "typer": ("cli",),
 }
-HEAVY = ("torch", "transformer_lens", "transformers", "sae_lens", "sklearn", "nilearn", "rsatoolbox", "matplotlib")
+HEAVY = (
+    "torch",
+    "transformer_lens",
+    "transformers",
+    "sae_lens",
+    "sklearn",
+    "nilearn",
+    "rsatoolbox",
+    "matplotlib",
+)
 
 
 def trees():

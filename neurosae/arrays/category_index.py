@@ -24,7 +24,7 @@ from neurosae.arrays.rdm_comparison import rho_a_of_auroc
 from neurosae.errors import DesignError
 
 DIRECTED = ("TDI", "COH")
-"""Indices that compare a target (class 0) with the rest (class 1), so that the two are not interchangeable."""
+"""Indices that compare a target (class 0) with the rest (class 1): the two are not interchangeable."""
 
 
 def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, index: str) -> np.ndarray:
@@ -33,7 +33,7 @@ def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
     Parameters
     ----------
     dissimilarities : (n, n) symmetric, finite
-    labels : (P, n) int, classes 0 … n_classes - 1, at least two rows each; -1 leaves a row out
+    labels : (P, n) int, classes 0 … n_classes - 1, at least two rows each
     n_classes : K; exactly 2 for TDI and COH, where class 0 is the target and class 1 the rest
     index : one of ``INDICES``; CDI with K > 2 is the mean over the pairs of classes
 
@@ -137,9 +137,8 @@ def profile_distances(profiles: np.ndarray, labels: np.ndarray, n_classes: int) 
     Examples
     --------
     >>> profiles = np.array([[0, 1, 0], [0, 2, 0], [1, 0, 0], [3, 0, 0.0]])
-    >>> profile_distances(profiles, np.array([[0, 0, 1, 1]]), 2).round(3)
-    array([[[-0. ,  1.5],
-            [ 1.5, -0. ]]])
+    >>> cdi(profile_distances(profiles, np.array([[0, 0, 1, 1]]), 2)).round(3)
+    array([1.5])
     """
     profiles = np.asarray(profiles, dtype=np.float64)
     varies = np.ptp(profiles, axis=1) > 0
@@ -198,13 +197,13 @@ def labeling_auroc(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
 
     Parameters
     ----------
-    dissimilarities, labels, n_classes : as in `category_index`, without labels -1
+    dissimilarities, labels, n_classes : as in `category_index`
 
     Examples
     --------
     >>> distances = np.array([[0, 1, 5, 5], [1, 0, 5, 5], [5, 5, 0, 3], [5, 5, 3, 0.0]])
     >>> labeling_auroc(distances, np.array([[0, 0, 1, 1], [0, 1, 0, 1]]), 2)
-    array([1.   , 0.375])
+    array([1.  , 0.25])
     """
     n = len(dissimilarities)
     ranks = np.zeros((n, n))
@@ -258,6 +257,6 @@ def _memberships(labels: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def _per_pair(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums over ordered pairs (P, K, K), divided by the number of pairs that do not pair a row with itself."""
+    """Sums over ordered pairs (P, K, K), divided by the number of pairs of different rows."""
     n_pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
     return sums / np.where(n_pairs > 0, n_pairs, np.nan)

@@ -47,7 +47,8 @@ def dissimilarity(patterns: np.ndarray, metric: str) -> np.ndarray:
 
     Source
     ------
-    Kriegeskorte, Mur & Bandettini 2008, Front Syst Neurosci 2:4; Nili et al. 2014, PLoS Comput Biol 10:e1003553.
+    Kriegeskorte, Mur & Bandettini 2008, Front Syst Neurosci 2:4; Nili et al. 2014, PLoS Comput Biol
+    10:e1003553.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Does a dissimilarity matrix follow a model? Similarities of RDM vectors, and their null under relabeling.
+"""Does a dissimilarity matrix follow a model? Similarities of RDM vectors.
 
-An RDM vector holds the N = n (n - 1) / 2 entries above the diagonal. The entries are not independent, so
-inference permutes the n stimuli, never the N entries.
+An RDM vector holds the N = n (n - 1) / 2 entries above the diagonal. They are not independent, so p-values
+come from `neurosae.arrays.mantel`, never from the N entries.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from neurosae.arrays.distance import triangle
 from neurosae.errors import DesignError
-
-_GATHERED = 4_000_000
-"""Permuted entries held at a time (32 MB)."""
 
 
 def similarity(vectors: np.ndarray, model: np.ndarray, method: str) -> np.ndarray:
@@ -50,54 +46,16 @@ def similarity(vectors: np.ndarray, model: np.ndarray, method: str) -> np.ndarra
 
     Examples
     --------
-    >>> float(similarity(np.array([0.1, 0.9, 0.8]), np.array([0, 1, 1]), "rho-a"))
-    0.75
+    >>> similarity(np.array([[0.1, 0.9, 0.8]]), np.array([0, 1, 1]), "rho-a").round(3)
+    array([0.75])
     """
     check_method(method)
     vectors, model = np.asarray(vectors, dtype=float), np.asarray(model, dtype=float)
-    if method == "tau-a" and _is_binary(model):
-        return _tau_per_rho(len(model)) * similarity(vectors, model, "rho-a")
+    if method == "tau-a" and is_binary(model):
+        return tau_per_rho(len(model)) * similarity(vectors, model, "rho-a")
     if method == "tau-a":
-        return _tau_a(np.atleast_2d(vectors), model[None, :])[0].reshape(vectors.shape[:-1])
+        return tau_a_rows(np.atleast_2d(vectors), model[None, :])[0].reshape(vectors.shape[:-1])
     return METHODS[method](vectors) @ METHODS[method](model)
-
-
-def permuted_similarity(
-    vectors: np.ndarray, model: np.ndarray, orders: np.ndarray, method: str
-) -> np.ndarray:
-    """The similarity of RDMs to a model whose stimuli are put in other orders.
-
-    The entries are ranked or scaled once; a relabeling then is a gather of the model's entries and all RDMs
-    share one matrix product.
-
-    Parameters
-    ----------
-    vectors : (L, N) entries of L RDMs
-    model : (n, n) model RDM
-    orders : (P, n) int, each row a permutation of the stimuli, the same for rows and columns (Mantel 1967)
-    method : as in `similarity`
-
-    Returns
-    -------
-    array (P, L)
-
-    Examples
-    --------
-    >>> model = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]])
-    >>> permuted_similarity(np.array([[0.1, 0.9, 0.8]]), model, np.array([[0, 1, 2], [0, 2, 1]]), "corr")
-    array([[ 0.993...],
-           [-0.397...]])
-    """
-    check_method(method)
-    vectors, model = np.asarray(vectors, dtype=float), np.asarray(model, dtype=float)
-    if method == "tau-a" and _is_binary(triangle(model)):
-        return _tau_per_rho(vectors.shape[-1]) * permuted_similarity(vectors, model, orders, "rho-a")
-    prepare, compare = (np.asarray, _tau_a) if method == "tau-a" else (METHODS[method], _products)
-    entries, data = _square(prepare(triangle(model)), len(model)), prepare(vectors)
-    rows, columns = np.triu_indices(len(model), 1)
-    step = max(1, _GATHERED // max(1, len(rows)))
-    chunks = [orders[start : start + step] for start in range(0, len(orders), step)]
-    return np.concatenate([compare(data, entries[chunk[:, rows], chunk[:, columns]]) for chunk in chunks])
 
 
 def category_auroc(vectors: np.ndarray, between: np.ndarray) -> np.ndarray:
@@ -152,46 +110,10 @@ def tau_a_of_auroc(auroc: np.ndarray | float, n_between: int, n_within: int) -> 
     return n_between * n_within * (2 * auroc - 1) / (n_pairs * (n_pairs - 1) / 2)
 
 
-def restrict_orders(orders: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Orders of fewer rows, taken from orders of all: each kept row follows its cycle to the next kept row.
-
-    Orders drawn uniformly (all, or within strata) stay uniform, and rows never leave their stratum; cutting
-    the dropped rows out of the sequence instead would shift the others between strata.
-
-    Parameters
-    ----------
-    orders : (P, n) int, permutations of 0 … n-1
-    kept : (n,) bool
-
-    Returns
-    -------
-    array (P, m) of permutations of 0 … m-1, m the number of kept rows
-
-    Examples
-    --------
-    >>> restrict_orders(np.array([[1, 2, 0]]), np.array([True, False, True]))
-    array([[1, 0]])
-    """
-    target = orders[:, kept]
-    while not (arrived := kept[target]).all():
-        target = np.where(arrived, target, np.take_along_axis(orders, target, axis=1))
-    return (np.cumsum(kept) - 1)[target]
-
-
 def check_method(method: str) -> None:
     """Raise `DesignError` unless ``method`` is the name of a similarity."""
     if method not in (*METHODS, "tau-a"):
         raise DesignError(f"no RDM similarity {method!r}; choose one of {[*METHODS, 'tau-a']}.")
-
-
-def _products(data: np.ndarray, models: np.ndarray) -> np.ndarray:
-    return models @ data.T
-
-
-def _square(vector: np.ndarray, n: int) -> np.ndarray:
-    square = np.zeros((n, n))
-    square[np.triu_indices(n, 1)] = vector
-    return square + square.T
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -226,16 +148,18 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """Similarities that are products of prepared vectors: name -> preparation, (..., N) -> (..., N)."""
 
 
-def _is_binary(model: np.ndarray) -> bool:
+def is_binary(model: np.ndarray) -> bool:
+    """True if the entries of a model take two values, as those of a category model do."""
     return len(np.unique(model)) == 2
 
 
-def _tau_per_rho(n_pairs: int) -> float:
+def tau_per_rho(n_pairs: int) -> float:
     """tau-a / rho-a of any RDM with a binary model: both are linear in the AUROC."""
     return 2 * (n_pairs + 1) / (3 * n_pairs)
 
 
-def _tau_a(data: np.ndarray, models: np.ndarray) -> np.ndarray:
+def tau_a_rows(data: np.ndarray, models: np.ndarray) -> np.ndarray:
+    """tau-a of RDM vectors (L, N) with models (P, N), pair by pair: (P, L)."""
     return np.array([[_tau_a_of_pair(row, model) for row in data] for model in models])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from neurosae.arrays.effect_size import average_ranks
 
 _RELATIVE_SD = 1e-6
-"""Smallest noise that d' assumes, relative to the SD over all units: without noise d' is large, not infinite."""
+"""Least noise that d' assumes, relative to the SD over all units: d' without noise is large, not infinite."""
 
 
 class Classes(NamedTuple):
@@ -25,9 +25,9 @@ class Classes(NamedTuple):
 
 
 class Selectivity(NamedTuple):
-    """``index`` (P, F), and ``strength`` (P, K, F) whose largest class is the preferred one."""
+    """``value`` (P, F), and ``strength`` (P, K, F) whose largest class is the preferred one."""
 
-    index: np.ndarray
+    value: np.ndarray
     strength: np.ndarray
 
 
@@ -138,7 +138,8 @@ def class_auroc(values: np.ndarray, classes: Classes) -> np.ndarray:
 
     Examples
     --------
-    >>> class_auroc(np.array([[1.0], [2.0], [2.0], [3.0]]), class_matrices(np.array([[0, 0, 1, 1]]), 2)).ravel()
+    >>> two = class_matrices(np.array([[0, 0, 1, 1]]), 2)
+    >>> class_auroc(np.array([[1.0], [2.0], [2.0], [3.0]]), two).ravel()
     array([0.125, 0.875])
     """
     counts = classes.counts[:, :, None]
@@ -166,7 +167,8 @@ def class_dprime(values: np.ndarray, classes: Classes) -> np.ndarray:
 
     Examples
     --------
-    >>> class_dprime(np.array([[0.0], [2.0], [3.0], [5.0]]), class_matrices(np.array([[0, 0, 1, 1]]), 2))[0, 1]
+    >>> two = class_matrices(np.array([[0, 0, 1, 1]]), 2)
+    >>> class_dprime(np.array([[0.0], [2.0], [3.0], [5.0]]), two)[0, 1]
     array([2.12132034])
     """
     n, counts = len(values), classes.counts[:, :, None]
@@ -192,7 +194,8 @@ def explained_variance(values: np.ndarray, classes: Classes) -> np.ndarray:
 
     Examples
     --------
-    >>> explained_variance(np.array([[0.0], [2.0], [3.0], [5.0]]), class_matrices(np.array([[0, 0, 1, 1]]), 2))
+    >>> two = class_matrices(np.array([[0, 0, 1, 1]]), 2)
+    >>> explained_variance(np.array([[0.0], [2.0], [3.0], [5.0]]), two)
     array([[0.69230769]])
     """
     centred = values - np.mean(values, axis=0, dtype=float)
@@ -244,7 +247,11 @@ def _zero(n_classes: int) -> float:
 
 INDICES = {
     "maxshare": Index(
-        _of_means(share_of_largest), "share of the preferred class", "1", lambda n_classes: 1 / n_classes, True
+        _of_means(share_of_largest),
+        "share of the preferred class",
+        "1",
+        lambda n_classes: 1 / n_classes,
+        True,
     ),
     "normalised_maxshare": Index(
         _of_means(normalised_share), "share of the preferred class, 0 at 1/K", "1", _zero, True

@@ -28,7 +28,7 @@ def plot_contrast_map(
     --------
     >>> values = xr.DataArray([[1.0, -2.0]], dims=("layer", "feature"),
     ...                       coords={"layer": [3], "feature": [0, 1]}, attrs={"long_name": "t"})
-    >>> plot_contrast_map(xr.Dataset({"stat": values}, attrs={"contrast": "A > B"})).get_title()
+    >>> plot_contrast_map(xr.Dataset({"stat": values}, attrs={"contrast": "A > B"})).get_title(loc="left")
     'A > B'
     """
     ax = axes(ax, size=(9.0, 4.2))

@@ -80,6 +80,7 @@ def _token_box(ax: Axes, left: float, row: int, text: str, color: tuple[float, .
         ha="center",
         va="center",
         family="monospace",
+        parse_math=False,
         fontsize=8,
         color="white" if dark else INK,
     )

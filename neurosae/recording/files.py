@@ -19,7 +19,7 @@ NETCDF_LOCK = threading.RLock()
 """Held around every call into netCDF-C, which is not safe to call from two threads."""
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_FULL_DISK_BYTES = 2**20  # netCDF-C reports a full disk only as "HDF error"; below this it is the likely cause
+_FULL_DISK_BYTES = 2**20  # below this a bare "HDF error" of netCDF-C most likely means a full disk
 
 
 def check_writable(folder: Path) -> None:
@@ -52,8 +52,8 @@ def check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise StorageError(
-            f"{folder}: {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free. Free some space, "
-            "record fewer layers or sites, or write elsewhere."
+            f"{folder}: {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free. Free some "
+            "space, record fewer layers or sites, or write elsewhere."
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import netCDF4
@@ -10,16 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from neurosae.errors import CorruptFileError, DesignError, StorageError
+from neurosae.recording.encoding import decode_attrs, encode_attrs
 from neurosae.recording.files import check_writable, reading_netcdf, writing_netcdf
-from neurosae.recording.portable import (
-    EMPTY,
-    decode_attrs,
-    encode_attrs,
-    get_variable,
-    make_variable,
-    put_variable,
-)
+from neurosae.recording.portable import EMPTY, get_variable, make_variable, put_variable
 from neurosae.schema.provenance import Labelled
+from neurosae.schema.spelling import listed
 
 SCHEMA = "neurosae-result/1"
 CONVENTIONS = "CF-1.12"
@@ -74,9 +70,9 @@ def save_netcdf(result: Labelled, path: Path | str, *, overwrite: bool = False) 
     return path
 
 
-def _parts(result: Labelled) -> tuple[dict[str, tuple[xr.Variable, bool]], dict[object, object]]:
+def _parts(result: Labelled) -> tuple[dict[str, tuple[xr.Variable, bool]], dict[Any, object]]:
     """Variables by name, each with whether it is a coordinate, and the attributes of the file."""
-    own: dict[object, object] = {_SCHEMA: SCHEMA, "Conventions": CONVENTIONS}
+    own: dict[Any, object] = {_SCHEMA: SCHEMA, "Conventions": CONVENTIONS}
     if isinstance(result, xr.DataArray):
         stored = "values" if result.name is None or result.name in result.coords else str(result.name)
         own |= {_ARRAY: stored} | ({} if result.name is None else {_NAME: str(result.name)})
@@ -98,7 +94,7 @@ def _coordinate(result: Labelled, name: object) -> xr.Variable:
     return variable
 
 
-def _check_reserved(attrs: Mapping[object, object], reserved: Sequence[str], what: str) -> None:
+def _check_reserved(attrs: Mapping[Any, object], reserved: Sequence[str], what: str) -> None:
     taken = [name for name in attrs if name in reserved]
     if taken:
         raise StorageError(f"the attribute {taken[0]!r} of {what} is one that neurosae writes. Remove it.")
@@ -145,8 +141,8 @@ def load_netcdf(path: Path | str) -> Labelled:
 def _check_schema(path: Path, schema: str) -> None:
     if not schema:
         raise StorageError(
-            f"{path} is a NetCDF file of another program. Open it with xarray.open_dataset; load_netcdf reads "
-            "what save_netcdf wrote."
+            f"{path} is a NetCDF file of another program. Open it with xarray.open_dataset; load_netcdf "
+            "reads what save_netcdf wrote."
         )
     if schema.split(".")[0] != SCHEMA:
         raise StorageError(
@@ -159,7 +155,8 @@ def _assemble(
     parts: Mapping[str, tuple[tuple[str, ...], np.ndarray, dict[str, object]]],
     attrs: Mapping[str, object],
 ) -> Labelled:
-    data, coords = {}, {}
+    data: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
     for name, (dims, values, own) in parts.items():
         is_coordinate = own.pop(_ROLE, "") == "coordinate"
         (coords if is_coordinate else data)[name] = (dims, values, own)
@@ -204,7 +201,7 @@ def to_table(result: Labelled, *, dims: Sequence[str] | None = None) -> pd.DataF
     rows = list(dims) if dims is not None else ([] if first is None else [str(dim) for dim in first.dims])
     missing = [dim for dim in rows if dim not in dataset.dims]
     if missing:
-        raise DesignError(f"the result has no dim {missing[0]!r}; its dims are {list(map(str, dataset.dims))}.")
+        raise DesignError(f"the result has no dim {missing[0]!r}; dims: {listed(map(str, dataset.dims))}.")
     fitting = [name for name in dataset.variables if set(dataset[name].dims) <= set(rows)]
     coords = [name for name in dataset.coords if name in fitting and name not in rows]
     columns = [*coords, *(name for name in dataset.data_vars if name in fitting)]
@@ -224,9 +221,6 @@ def _broadcast(dataset: xr.Dataset, rows: Sequence[str], columns: Sequence[objec
     shape = tuple(dataset.sizes[dim] for dim in rows)
     grid = np.indices(shape).reshape(len(rows), int(np.prod(shape)))
     labels = {dim: dataset[dim].values[index] for dim, index in zip(rows, grid, strict=True)}
-    template = xr.DataArray(np.zeros(shape), dims=list(rows))
-    values = {
-        str(name): xr.broadcast(xr.DataArray(dataset[name].variable), template)[0].transpose(*rows).values.ravel()
-        for name in columns
-    }
+    sizes = dict(zip(rows, shape, strict=True))
+    values = {str(name): dataset[name].variable.set_dims(sizes).values.ravel() for name in columns}
     return pd.DataFrame({**labels, **values})

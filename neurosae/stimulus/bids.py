@@ -56,7 +56,9 @@ def from_events(events: RawTable, folder: Path, label: str) -> tuple[RawTable, t
 
 def _check_header(header: tuple[str, ...], label: str) -> None:
     if TRIAL_TYPE not in header:
-        raise StimulusError(f"{label}: an events file needs the column 'trial_type', which names the condition.")
+        raise StimulusError(
+            f"{label}: an events file needs the column 'trial_type', which names the condition."
+        )
     if "condition" in header:
         raise StimulusError(f"{label}: an events file holds 'trial_type' or 'condition', not both.")
     if "text" not in header and STIM_FILE not in header:

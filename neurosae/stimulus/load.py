@@ -10,15 +10,16 @@ from neurosae.errors import StimulusError
 from neurosae.schema.names import STIMULUS
 from neurosae.schema.spelling import listed
 from neurosae.stimulus.bids import from_events, is_events_file
-from neurosae.stimulus.checks import TARGET_COLUMNS, check_stimuli, target_values
+from neurosae.stimulus.checks import FORMER_IDS, check_stimuli
 from neurosae.stimulus.tables import READERS, RawTable
+from neurosae.stimulus.targets import TARGET_COLUMNS, target_values
 
 TABLE_NAME = "stimuli.tsv"
 """The table in a folder that holds a stimulus set."""
 
 
 def load_stimuli(path: str | Path) -> pd.DataFrame:
-    """The stimuli of a study, one row each, in the order of the file.
+    r"""The stimuli of a study, one row each, in the order of the file.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def load_stimuli(path: str | Path) -> pd.DataFrame:
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     file = Path(folder, "words.csv")
-    ...     _ = file.write_text("stimulus,text,condition\\ns1,Yes.,short\\n")
+    ...     _ = file.write_text("stimulus,text,condition\ns1,Yes.,short\n")
     ...     stimuli = load_stimuli(file)
     >>> stimuli.loc[0].to_dict(), stimuli.attrs["name"]
     ({'stimulus': 's1', 'text': 'Yes.', 'condition': 'short'}, 'words')
@@ -72,19 +73,23 @@ def _table_file(path: Path) -> Path:
         what = f"holds no {TABLE_NAME}" if path.is_dir() else "does not exist"
         raise StimulusError(f"{path} {what}. Name a folder with {TABLE_NAME}, or a table: {listed(READERS)}.")
     if file.suffix.lower() not in READERS:
-        raise StimulusError(f"{path}: cannot read {file.suffix or 'a file without an ending'!r}; "
-                            f"stimuli come as {listed(READERS)}.")
+        raise StimulusError(
+            f"{path}: cannot read {file.suffix or 'a file without an ending'!r}; "
+            f"stimuli come as {listed(READERS)}."
+        )
     return file
 
 
 def _frame(table: RawTable) -> pd.DataFrame:
     """The cells as Python strings: an odd character must reach the checks, not a string array."""
     frame = pd.DataFrame(list(table.rows), columns=list(table.header), dtype=object)
-    if STIMULUS not in frame and not {"stim_id", "id"} & set(frame):
+    if STIMULUS not in frame and not set(FORMER_IDS) & set(frame):
         frame.insert(0, STIMULUS, [f"row_{number}" for number in range(1, len(frame) + 1)])
     return frame
 
 
 def _typed(stimuli: pd.DataFrame) -> pd.DataFrame:
-    targets = {name: target_values(stimuli, name).astype(np.int64) for name in TARGET_COLUMNS if name in stimuli}
+    targets = {
+        name: target_values(stimuli, name).astype(np.int64) for name in TARGET_COLUMNS if name in stimuli
+    }
     return stimuli.astype(str).assign(**targets)

@@ -27,7 +27,7 @@ class RawTable:
 
 
 def decoded(data: bytes, label: str) -> str:
-    """Text of a UTF-8 file, with or without a byte order mark.
+    r"""Text of a UTF-8 file, with or without a byte order mark.
 
     Raises
     ------
@@ -36,11 +36,11 @@ def decoded(data: bytes, label: str) -> str:
 
     Examples
     --------
-    >>> decoded(b"\\xef\\xbb\\xbftext", "a.tsv")
+    >>> decoded(b"\xef\xbb\xbftext", "a.tsv")
     'text'
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise StimulusError(f"{label} is UTF-16. Save it as UTF-8.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data.split(b"\n", 1)[0]:
+        raise StimulusError(f"{label} seems to be UTF-16. Save it as UTF-8.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -81,7 +81,11 @@ def _numbered(reader: Iterable[list[str]], label: str) -> Iterator[tuple[int, li
 def read_jsonl(data: bytes, label: str) -> RawTable:
     """One JSON object a line, all with the same keys; numbers keep their spelling, null is an empty cell."""
     lines = decoded(data, label).split("\n")
-    records = [(number, _record(line, f"{label} line {number}")) for number, line in enumerate(lines, 1) if line.strip()]
+    records = [
+        (number, _record(line, f"{label} line {number}"))
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     header = list(records[0][1]) if records else []
     rows = []
     for number, record in records:
@@ -98,7 +102,7 @@ def _record(line: str, where: str) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise StimulusError(f"{where} is not JSON: {error}.") from None
     if not isinstance(pairs, _Pairs):
-        raise StimulusError(f"{where} is not a JSON object such as {{\"text\": \"…\", \"condition\": \"a\"}}.")
+        raise StimulusError(f'{where} is not a JSON object such as {{"text": "…", "condition": "a"}}.')
     names = [name for name, _ in pairs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -128,13 +132,22 @@ def read_xlsx(data: bytes, label: str) -> RawTable:
     """
     try:
         sheet = pd.read_excel(
-            io.BytesIO(data), header=None, dtype=object, keep_default_na=False, na_filter=False, engine="openpyxl"
+            io.BytesIO(data),
+            header=None,
+            dtype=object,
+            keep_default_na=False,
+            na_filter=False,
+            engine="openpyxl",
         )
     except ImportError:
-        raise StimulusError(f"{label}: Excel files need openpyxl; install neurosae[excel] or save as TSV.") from None
+        raise StimulusError(
+            f"{label}: Excel files need openpyxl; install neurosae[excel] or save as TSV."
+        ) from None
     except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise StimulusError(f"{label} is no Excel workbook: {error}.") from None
-    rows = [(number, [_excel_cell(cell) for cell in cells]) for number, cells in enumerate(sheet.to_numpy(), 1)]
+    rows = [
+        (number, [_excel_cell(cell) for cell in cells]) for number, cells in enumerate(sheet.to_numpy(), 1)
+    ]
     filled = [(number, cells) for number, cells in rows if any(cells)]
     return _rectangular(label, _without_empty_columns(filled))
 
@@ -165,8 +178,8 @@ def _rectangular(label: str, numbered: list[tuple[int, list[str]]]) -> RawTable:
     for line, cells in numbered[1:]:
         if len(cells) != len(header):
             raise StimulusError(
-                f"{label} line {line}: {len(cells)} cells, but the header names {len(header)} columns. Fill empty "
-                "cells with nothing between the separators, and quote cells that hold a separator."
+                f"{label} line {line}: {len(cells)} cells, but the header names {len(header)} columns. "
+                "An empty cell is nothing between two separators; a cell that holds a separator is quoted."
             )
     rows = tuple(tuple(cells) for _, cells in numbered[1:])
     return RawTable(tuple(header), rows, tuple(line for line, _ in numbered[1:]))

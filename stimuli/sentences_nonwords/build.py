@@ -2,7 +2,7 @@
 
 Each sentence of ``sentences.txt`` gets one list of nonwords. Word for word it keeps the number of letters,
 the capital, the comma and the full stop; the letters come from a trigram model of the sentences' own
-words, so that a nonword looks like English and can be pronounced. ``real_words.txt`` names the words that
+words, so that a nonword looks like English and can be pronounced. ``rejected.txt`` names the words that
 the generator must not make. Run ``python build.py`` to rewrite the table; the same bytes come out each time.
 """
 
@@ -86,7 +86,7 @@ def longest_run(word: str, *, vowels: bool) -> int:
 
 
 def pronounceable(word: str) -> bool:
-    """Whether ``word`` has a vowel, at most two vowels and three consonants in a row, and no triple letter."""
+    """Whether ``word`` has a vowel, and at most two vowels and three consonants in a row."""
     runs = longest_run(word, vowels=True), longest_run(word, vowels=False)
     return 1 <= runs[0] <= 2 and runs[1] <= min(3, len(word) - 1)
 
@@ -147,7 +147,7 @@ def rows() -> Iterator[tuple[str, ...]]:
     lines = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
     sentences = [line.split("\t") for line in lines]
     vocabulary = {word for _, sentence in sentences for word in words(sentence)}
-    forbidden = set((HERE / "real_words.txt").read_text(encoding="utf-8").split())
+    forbidden = set((HERE / "rejected.txt").read_text(encoding="utf-8").split())
     maker = NonwordMaker(vocabulary, forbidden, random.Random(SEED))
     for number, (topic, sentence) in enumerate(sentences, start=1):
         ids, items = [(f"sn-{c}-{number:03d}", f"{c}{number:03d}") for c in "sn"], len(words(sentence))

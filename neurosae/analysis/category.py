@@ -1,0 +1,254 @@
+"""Are the stimuli of a class alike in a layer? Category structure of responses, tested by relabeling units.
+
+One index a call, for whole patterns: which single features carry the structure is not answered here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from neurosae.analysis.averaging import average_units
+from neurosae.analysis.dissimilarities import (
+    UNITS_OF_METRIC,
+    check_column,
+    count_units,
+    layer_dataset,
+    layer_dissimilarities,
+    resolve_metric,
+    silent_rows,
+)
+from neurosae.analysis.exchangeability import ENUMERATED, FEW_UNITS, check_relabelings, unit_strata
+from neurosae.arrays.category_index import DIRECTED, INDICES, category_index, labeling_auroc, pair_counts
+from neurosae.arrays.mantel import restrict_orders
+from neurosae.arrays.permutation import Relabelings, max_statistic_p, orders, p_value, relabel
+from neurosae.arrays.rdm_comparison import rho_a_of_auroc
+from neurosae.errors import DesignError
+from neurosae.schema.names import LAYER, STIMULUS, UNITS_BASIS
+from neurosae.schema.provenance import with_step
+from neurosae.schema.recordings import check_responses, stimulus_table
+from neurosae.schema.units import unit_column, unit_keys, with_seen
+
+
+def category_rsa(
+    responses: xr.DataArray,
+    by: str,
+    *,
+    index: str = "CDI",
+    metric: str = "auto",
+    unit: str = "auto",
+    n_permutations: int = 999,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How much more alike stimuli that share ``by`` are than others, in each layer.
+
+    With mean distances d_kk within class k and d_kl between classes:
+
+    * ``CDI`` d_kl - (d_kk + d_ll) / 2, mean over pairs of classes: with sqeuclidean an unbiased estimate of
+      the squared distance of the class means over the number of features.
+    * ``CMI`` rho-a of the RDM with the 0/1 category model; depends on means and dispersion.
+    * ``TDI`` d_12 - d_11 and ``COH`` d_22 - d_11: two classes, the target (1) being the first in sorted
+      order. Dispersion measures: TDI may be negative where the means differ, COH ignores the means.
+
+    Parameters
+    ----------
+    responses : DataArray (stimulus, layer, feature), finite
+    by : column of the stimuli that holds the classes
+    index : ``"CDI"``, ``"CMI"``, ``"TDI"`` or ``"COH"``
+    metric : a measure of `neurosae.arrays.distance.dissimilarity`, of the responses as they are. ``"auto"``:
+        sqeuclidean for CDI, TDI and COH; for CMI as in `neurosae.analysis.rsa.rdm`
+    unit : column whose rows are averaged within each class first, by default the widest of family, pair,
+        item, stimulus
+    n_permutations : number of relabelings; all distinct ones are enumerated if they are no more
+    seed : root of the random relabelings
+
+    Returns
+    -------
+    Dataset (layer)
+        ``index``; ``auroc`` P(d_between > d_within); ``p``, one-sided (greater), uncorrected; ``p_adjusted``,
+        family-wise over the layers; ``null_mean`` and ``null_hi`` (95th percentile) under relabeling;
+        ``n_units``. Attributes name the ``classes``, the ``target`` (TDI, COH) and the ``maximum`` of CMI.
+
+    Raises
+    ------
+    DesignError
+        If the column is missing or empty for a stimulus, a class has fewer than two units, TDI or COH meet
+        other than two classes, fewer than 8 units give fewer than 20 distinct relabelings, some units hold
+        one class and others several, or more than 10 % of the patterns of a layer are silent.
+
+    Notes
+    -----
+    Units of one class exchange their labels with others; if every unit holds several classes, labels are
+    permuted within units. The relabelings are the same in all layers. For ``p_adjusted`` each layer's index
+    is divided by its SD over relabelings, so that layers of large variance do not decide the maximum.
+    Silent patterns (cosine, correlation, jaccard, braycurtis) are left out of their layer.
+
+    Source
+    ------
+    Kriegeskorte, Mur & Bandettini 2008, Front Syst Neurosci 2:4; Westfall & Young 1993 (maximum).
+
+    Examples
+    --------
+    >>> from neurosae.testing import planted_responses
+    >>> result = category_rsa(planted_responses(), "condition")
+    >>> result["index"].values.round(2), result.p_adjusted.values.round(3)
+    (array([ 0.04,  0.19, -0.06]), array([0.442, 0.004, 1.   ]))
+    """
+    check_responses(responses)
+    check_column(responses, by)
+    column = unit_column(stimulus_table(responses), unit)
+    rows = average_units(responses, unit=unit, by=(by,))
+    design = _design(rows, by=by, unit=column)
+    _check_design(design, by=by, index=index)
+    metric = "sqeuclidean" if metric == "auto" and index != "CMI" else metric
+    matrices = layer_dissimilarities(rows, metric)
+    drawn = _relabelings(design, silent_rows(matrices), n_permutations, seed=seed)
+    values, auroc = _indices(matrices, design, drawn, index)
+    name, scaling = resolve_metric(metric, responses)
+    settings = {"by": by, "index": index, "metric": name, "scaling": scaling, "unit": column}
+    result = _summary(values, auroc, rows, exact=drawn.exact)
+    result["index"].attrs = {"long_name": _title(design, by, index), "units": _units(index, name)}
+    result["n_units"] = (LAYER, count_units(design.units, silent_rows(matrices)))
+    result["n_units"].attrs = {"long_name": "number of units", "units": "1"}
+    result.attrs = {
+        **settings,
+        **_design_attrs(design, index),
+        "alternative": "greater",
+        "n_permutations": len(drawn),
+        "exact": int(drawn.exact),
+        "seed": seed,
+        "site": str(responses.attrs.get("site", "")),
+        "basis": str(responses.attrs.get("basis", UNITS_BASIS)),
+        **with_step(responses, "category_rsa", **settings, n_permutations=len(drawn), seed=seed),
+    }
+    return with_seen(result, unit_keys(responses, unit))
+
+
+@dataclass(frozen=True)
+class _Design:
+    """Class codes (n,) of the rows, the classes they count into, the rows' units, and strata of units."""
+
+    codes: np.ndarray
+    classes: np.ndarray
+    units: np.ndarray
+    strata: np.ndarray | None
+
+
+def _design(rows: xr.DataArray, *, by: str, unit: str) -> _Design:
+    labels = rows[by].values
+    missing = pd.isna(labels) | (labels.astype(str) == "")
+    if missing.any():
+        names = rows[STIMULUS].values[missing]
+        raise DesignError(
+            f"{len(names)} stimuli have no {by!r} (first: {names[0]!r}); select those that have."
+        )
+    classes, codes = np.unique(labels, return_inverse=True)
+    return _Design(codes, classes, rows[unit].values, unit_strata(rows[unit].values))
+
+
+def _check_design(design: _Design, *, by: str, index: str) -> None:
+    if index not in INDICES:
+        raise DesignError(f"no category index {index!r}; choose one of {list(INDICES)}.")
+    names, counts = list(map(str, design.classes)), np.bincount(design.codes)
+    if len(names) < 2:
+        raise DesignError(f"{by!r} has one class ({names}); an index needs at least two.")
+    if index in DIRECTED and len(names) != 2:
+        raise DesignError(
+            f"{index} compares a target with the rest, but {by!r} has {len(names)} classes: {names}. Make a "
+            "column of two values, the target's first in sorted order, or use CDI or CMI."
+        )
+    if counts.min() < 2:
+        small = [name for name, count in zip(names, counts, strict=True) if count < 2]
+        raise DesignError(f"classes {small} of {by!r} have fewer than 2 units, so no distance within them.")
+    n_units = len(np.unique(design.units))
+    if n_units < FEW_UNITS:
+        everything = relabel(design.codes, ENUMERATED, seed=0, strata=design.strata)
+        unchanged = _same_partition(everything.labels, design.codes, ordered=index in DIRECTED)
+        check_relabelings(n_units, everything, unchanged)
+
+
+def _same_partition(labels: np.ndarray, codes: np.ndarray, *, ordered: bool) -> np.ndarray:
+    """Labelings (P, n) that give every index its observed value, up to the names of the classes."""
+    if ordered:
+        return (labels == codes).all(axis=1)
+    together = labels[:, :, None] == labels[:, None, :]
+    return (together == (codes[:, None] == codes[None, :])).all(axis=(1, 2))
+
+
+def _relabelings(design: _Design, silent: np.ndarray, n_permutations: int, *, seed: int) -> Relabelings:
+    """Labels of the rows; with silent rows orders of the rows, which can be restricted layer by layer."""
+    if silent.any():
+        return orders(len(design.codes), n_permutations, seed=seed, strata=design.strata)
+    return relabel(design.codes, n_permutations, seed=seed, strata=design.strata)
+
+
+def _indices(
+    matrices: np.ndarray, design: _Design, drawn: Relabelings, index: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The index as observed (row 0) and for each relabeling, (P + 1, layer), and the AUROC (layer,)."""
+    kept = ~silent_rows(matrices)
+    n_classes = len(design.classes)
+    values, auroc = np.empty((len(drawn) + 1, len(matrices))), np.empty(len(matrices))
+    for layer, (matrix, mask) in enumerate(zip(matrices, kept, strict=True)):
+        own = design.codes[mask]
+        _check_kept(own, design.classes, layer)
+        null = drawn.labels if kept.all() else own[restrict_orders(drawn.labels, mask)]
+        live = matrix[np.ix_(mask, mask)]
+        values[:, layer] = category_index(live, np.vstack([own, null]), n_classes, index)
+        auroc[layer] = labeling_auroc(live, own[None, :], n_classes)[0]
+    return values, auroc
+
+
+def _check_kept(codes: np.ndarray, classes: np.ndarray, layer: int) -> None:
+    counts = np.bincount(codes, minlength=len(classes))
+    if counts.min() < 2:
+        raise DesignError(
+            f"layer number {layer}: without silent patterns class {str(classes[counts.argmin()])!r} has "
+            f"{counts.min()} units, but 2 are needed. Leave out this layer, or use sqeuclidean."
+        )
+
+
+def _summary(values: np.ndarray, auroc: np.ndarray, rows: xr.DataArray, *, exact: bool) -> xr.Dataset:
+    observed, null = values[0], values[1:]
+    # The observed labels take part in the scale, so that they remain one of the exchangeable relabelings.
+    everything = null if exact else values
+    sd = everything.std(axis=0)
+    z = np.divide(values - everything.mean(axis=0), sd, out=np.zeros_like(values), where=sd > 0)
+    variables = {
+        "index": (observed, ""),
+        "auroc": (auroc, "P(between-class distance > within-class distance)"),
+        "p": (
+            p_value(observed, null, exact=exact, alternative="greater"),
+            "one-sided permutation p, uncorrected",
+        ),
+        "p_adjusted": (
+            max_statistic_p(z[0], z[1:].max(axis=1), exact=exact),
+            "one-sided permutation p, family-wise over layers",
+        ),
+        "null_mean": (null.mean(axis=0), "mean under relabeling"),
+        "null_hi": (np.quantile(null, 0.95, axis=0), "95th percentile under relabeling"),
+    }
+    return layer_dataset(variables, rows)
+
+
+def _title(design: _Design, by: str, index: str) -> str:
+    if index in DIRECTED:
+        return f"{index} of {design.classes[0]} against {design.classes[1]}"
+    return f"{index} of {by}"
+
+
+def _units(index: str, metric: str) -> str:
+    return "1" if index == "CMI" else UNITS_OF_METRIC.get(metric, "1")
+
+
+def _design_attrs(design: _Design, index: str) -> dict[str, str | float]:
+    attrs: dict[str, str | float] = {
+        "classes": ", ".join(map(str, design.classes)),
+        "scheme": "between" if design.strata is None else "within strata",
+    }
+    if index in DIRECTED:
+        attrs["target"] = str(design.classes[0])
+    if index == "CMI":
+        attrs["maximum"] = float(rho_a_of_auroc(1.0, *pair_counts(design.codes)))
+    return attrs

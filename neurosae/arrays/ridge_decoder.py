@@ -1,0 +1,314 @@
+"""Ridge classification in closed form, for many label vectors on the same rows at once.
+
+With the penalty fixed, the scores of the test rows are a matrix times the targets, and the matrix does not
+depend on the labels: one factorisation a fold serves the observed labels and all permutations. Everything
+that is learned, standardisation and selection of features included, is learned from training rows only.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from neurosae.arrays.effect_size import average_ranks
+from neurosae.arrays.selectivity_measures import class_matrices, class_means
+
+SHRINKAGE = 1.0
+"""Default penalty in units of the mean kernel diagonal, which is the number of features after z-scoring."""
+
+_DECIMALS = 10
+"""Scores (of order 1) are rounded to this, so that rows with equal responses tie whatever the rounding."""
+
+_BLOCK_ELEMENTS = 4_000_000
+"""Numbers held at a time when each label vector selects its own features."""
+
+
+class FoldScores(NamedTuple):
+    """Scores of test rows (n_test, P, C), and leave-one-out scores of training rows (n_train, P, C)."""
+
+    test: np.ndarray
+    left_out: np.ndarray
+
+
+def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Z-scores by the mean and SD of the training rows; features constant in training are dropped.
+
+    Parameters
+    ----------
+    train, test : (n_train, F), (n_test, F)
+
+    Returns
+    -------
+    (n_train, G), (n_test, G) float64 with G <= F
+
+    Examples
+    --------
+    >>> standardise(np.array([[1.0, 7.0], [3.0, 7.0]]), np.array([[4.0, 9.0]]))
+    (array([[-1.], [ 1.]]), array([[2.]]))
+    """
+    train, test = np.asarray(train, dtype=float), np.asarray(test, dtype=float)
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    # Equal values leave an SD of rounding size, not always exactly 0.
+    kept = sd > 1e-12 * np.abs(train).max(axis=0)
+    return (train[:, kept] - mean[kept]) / sd[kept], (test[:, kept] - mean[kept]) / sd[kept]
+
+
+def balanced_targets(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Targets of each class against the rest, both sides with the same total weight.
+
+    y = n / (2 n_k) in class k and -n / (2 (n - n_k)) outside it, so that targets sum to 0 and no intercept is
+    needed. Two classes need one column, for the second class.
+
+    Parameters
+    ----------
+    labels : (P, n) int in 0 … n_classes-1, every class in every row
+    n_classes : K
+
+    Returns
+    -------
+    (n, P, C), C = 1 if K = 2, else K
+
+    Examples
+    --------
+    >>> balanced_targets(np.array([[0, 0, 0, 1]]), 2).ravel().round(3)
+    array([-0.667, -0.667, -0.667,  2.   ])
+    """
+    member = _members(labels, n_classes)
+    inside = member.sum(axis=0)
+    n = len(member)
+    return np.where(member, n / (2 * inside), -n / (2 * (n - inside)))
+
+
+def ridge_scores(
+    train: np.ndarray, test: np.ndarray, targets: np.ndarray, *, shrinkage: float = SHRINKAGE
+) -> FoldScores:
+    """Ridge predictions of test rows for many targets at once, in dual form.
+
+    f(test) = K(test, train) (K + αI)⁻¹ y with K = Z Z' and α = shrinkage · trace(K) / n_train.
+    Left out: y_i - (C y)_i / C_ii with C = (K + αI)⁻¹, the prediction of a row by all other training rows.
+
+    Parameters
+    ----------
+    train, test : (n_train, G), (n_test, G) z-scored features
+    targets : (n_train, P, C), see `balanced_targets`
+    shrinkage : penalty relative to the mean kernel diagonal, above 0
+
+    Source
+    ------
+    Saunders, Gammerman & Vovk 1998, ICML (dual form); Golub, Heath & Wahba 1979, Technometrics 21:215
+    (leaving one out).
+
+    Examples
+    --------
+    >>> train = np.array([[-1.0], [-1.0], [1.0], [1.0]])
+    >>> targets = balanced_targets(np.array([[0, 0, 1, 1]]), 2)
+    >>> ridge_scores(train, np.array([[2.0]]), targets).test.ravel()
+    array([1.6])
+    """
+    n, flat = len(train), targets.reshape(len(targets), -1)
+    kernel = train @ train.T
+    # Without any feature the kernel is 0; the penalty of 1 then gives scores of 0 rather than a failure.
+    penalty = shrinkage * np.trace(kernel) / n or 1.0
+    inverse = np.linalg.inv(kernel + penalty * np.eye(n))
+    weights = inverse @ flat
+    left_out = flat - weights / np.diag(inverse)[:, None]
+    scores = test @ (train.T @ weights) if train.shape[1] < n else (test @ train.T) @ weights
+    return FoldScores(scores.reshape(-1, *targets.shape[1:]), left_out.reshape(targets.shape))
+
+
+def selected_scores(
+    train: np.ndarray,
+    test: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    select: int,
+    shrinkage: float = SHRINKAGE,
+) -> FoldScores:
+    """Ridge predictions where each label vector first selects its own features on the training rows.
+
+    Features are ranked by Σ n_k m_k² / n on z-scores: eta², for two classes the absolute difference of the
+    standardised means. Exactly ``select`` are taken, ties in the order of features.
+
+    Parameters
+    ----------
+    train, test : (n_train, G), (n_test, G) z-scored features
+    labels : (P, n_train) int
+    n_classes : K
+    select : number of features
+
+    Returns
+    -------
+    FoldScores, as `ridge_scores` gives on the features selected
+    """
+    select = min(select, train.shape[1])
+    n_block = max(1, _BLOCK_ELEMENTS // max(n_classes * train.shape[1], (len(train) + len(test)) * select, 1))
+    blocks = [labels[start : start + n_block] for start in range(0, len(labels), n_block)]
+    parts = [_selected_block(train, test, block, n_classes, select, shrinkage) for block in blocks]
+    return FoldScores(*(np.concatenate(fields, axis=1) for fields in zip(*parts, strict=True)))
+
+
+def _selected_block(
+    train: np.ndarray, test: np.ndarray, labels: np.ndarray, n_classes: int, select: int, shrinkage: float
+) -> FoldScores:
+    classes = class_matrices(labels, n_classes)
+    between = (classes.counts[:, :, None] * class_means(train, classes) ** 2).sum(axis=1)
+    chosen = top_columns(between, select)
+    Z, Z_test = (rows[:, chosen].transpose(1, 0, 2) for rows in (train, test))
+    y = balanced_targets(labels, n_classes).transpose(1, 0, 2)
+    penalty = shrinkage * select * np.eye(select)
+    fit = np.linalg.solve(Z.transpose(0, 2, 1) @ Z + penalty, Z.transpose(0, 2, 1))
+    weights = fit @ y
+    leverage = np.einsum("pnk,pkn->pn", Z, fit)[:, :, None]
+    left_out = y - (y - Z @ weights) / (1 - leverage)
+    return FoldScores((Z_test @ weights).transpose(1, 0, 2), left_out.transpose(1, 0, 2))
+
+
+def top_columns(values: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k largest values in each row, in column order; ties go to the first columns.
+
+    Examples
+    --------
+    >>> top_columns(np.array([[1.0, 5.0, 3.0, 3.0]]), 2)
+    array([[1, 2]])
+    """
+    if k == 0:
+        return np.empty((len(values), 0), dtype=int)
+    least = -np.partition(-values, k - 1, axis=1)[:, k - 1 : k]
+    above, level = values > least, values == least
+    missing = k - above.sum(axis=1, keepdims=True)
+    return np.nonzero(above | (level & (level.cumsum(axis=1) <= missing)))[1].reshape(-1, k)
+
+
+def fold_scores(
+    train: np.ndarray, test: np.ndarray, labels: np.ndarray, n_classes: int, *, select: int | None = None
+) -> np.ndarray:
+    """How much test rows look like each class, to a decoder that has seen the training rows only.
+
+    Ridge regression of class-balanced targets on z-scored features. 0 is midway between the mean
+    leave-one-out training scores of the class and of the rest: unequal classes do not move the boundary.
+
+    Parameters
+    ----------
+    train, test : (n_train, F), (n_test, F) responses
+    labels : (P, n_train) int, one row a label vector
+    n_classes : K
+    select : number of features chosen anew for each label vector; None keeps all
+
+    Returns
+    -------
+    (n_test, P, C), C = 1 (the second class) if K = 2, else K; a score above 0 says "this class"
+
+    Examples
+    --------
+    >>> train, labels = np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([[0, 0, 1, 1]])
+    >>> fold_scores(train, np.array([[0.5], [4.5]]), labels, 2).ravel().round(2)
+    array([-0.75,  0.75])
+    """
+    Z, Z_test = standardise(train, test)
+    if select is None:
+        scores = ridge_scores(Z, Z_test, balanced_targets(labels, n_classes))
+    else:
+        scores = selected_scores(Z, Z_test, labels, n_classes, select=select)
+    member = _members(labels, n_classes)
+    inside = np.sum(scores.left_out, axis=0, where=member) / member.sum(axis=0)
+    outside = np.sum(scores.left_out, axis=0, where=~member) / (~member).sum(axis=0)
+    return np.round(scores.test - (inside + outside) / 2, _DECIMALS)
+
+
+def macro_auroc(scores: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Area under the ROC curve of each label vector, mean over classes of one against the rest; ties 0.5.
+
+    Parameters
+    ----------
+    scores : (n, P, C), see `fold_scores`
+    labels : (P, n) int
+    n_classes : K
+
+    Returns
+    -------
+    (P,) in [0, 1]; NaN where a class is missing
+
+    Examples
+    --------
+    >>> scores = np.array([-1.0, 2.0, 1.0, 3.0]).reshape(4, 1, 1)
+    >>> macro_auroc(scores, np.array([[0, 0, 1, 1]]), 2)
+    array([0.75])
+    """
+    member = _members(labels, n_classes)
+    inside = member.sum(axis=0)
+    ranks = average_ranks(scores.reshape(len(scores), -1)).reshape(scores.shape)
+    rank_sum = np.sum(ranks, axis=0, where=member, dtype=float)
+    pairs = inside * (len(scores) - inside)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = np.where(pairs > 0, (rank_sum - inside * (inside + 1) / 2) / pairs, np.nan)
+    return area.mean(axis=1)
+
+
+def class_scores(scores: np.ndarray) -> np.ndarray:
+    """Scores of every class, (..., K), from those of `fold_scores`, (..., C): -s and s if C = 1."""
+    return np.concatenate([-scores, scores], axis=-1) if scores.shape[-1] == 1 else scores
+
+
+def balanced_accuracy(scores: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Mean over classes of the share of rows whose class has the highest score; chance is 1/K.
+
+    Parameters
+    ----------
+    scores : (n, P, C), see `fold_scores`
+    labels : (P, n) int, every class in every row
+    n_classes : K
+
+    Returns
+    -------
+    (P,) in [0, 1]
+
+    Examples
+    --------
+    >>> scores = np.array([-1.0, 2.0, 1.0, 3.0]).reshape(4, 1, 1)
+    >>> balanced_accuracy(scores, np.array([[0, 0, 1, 1]]), 2)
+    array([0.75])
+    """
+    is_right = labels == class_scores(scores).argmax(axis=2).T
+    averaging = class_matrices(labels, n_classes).averaging
+    return np.einsum("pkn,pn->pk", averaging, is_right).mean(axis=1)
+
+
+def resampled_auroc(
+    scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """AUROC of one label vector in resamples that count row i weights[b, i] times; as `macro_auroc`.
+
+    Parameters
+    ----------
+    scores : (n, C)
+    labels : (n,) int
+    weights : (B, n) counts, e.g. from a bootstrap over groups
+    n_classes : K
+
+    Returns
+    -------
+    (B,); NaN where a resample lacks a class
+
+    Examples
+    --------
+    >>> scores, labels = np.array([[-1.0], [2.0], [1.0], [3.0]]), np.array([0, 0, 1, 1])
+    >>> resampled_auroc(scores, labels, np.array([[1, 1, 1, 1], [2, 0, 1, 1]]), 2)
+    array([0.75, 1.  ])
+    """
+    member = _members(labels[None], n_classes)[:, 0]
+    areas = [_weighted_auroc(scores[:, k], member[:, k], weights) for k in range(member.shape[1])]
+    return np.mean(areas, axis=0)
+
+
+def _weighted_auroc(scores: np.ndarray, is_positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    above = (np.sign(scores[is_positive][:, None] - scores[~is_positive][None, :]) + 1) / 2
+    positive, negative = weights[:, is_positive].astype(float), weights[:, ~is_positive].astype(float)
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(pairs > 0, ((positive @ above) * negative).sum(axis=1) / pairs, np.nan)
+
+
+def _members(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Whether row i belongs to the class of column c under labelling p: (n, P, C)."""
+    columns = np.array([1]) if n_classes == 2 else np.arange(n_classes)
+    return np.asarray(labels).T[:, :, None] == columns

@@ -1,0 +1,43 @@
+"""The application: options that precede every verb, and the verbs."""
+
+from typing import Annotated
+
+import typer
+
+from neurosae.cli import experiments, sessions, studies
+from neurosae.cli.console import set_verbosity
+
+app = typer.Typer(
+    name="neurosae",
+    help="A neuroscience-style analysis toolkit for language models.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def options(
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print results and errors only.")] = False,
+) -> None:
+    """A neuroscience-style analysis toolkit for language models."""
+    set_verbosity(-1 if quiet else verbose)
+
+
+for verb in (studies.run, studies.report, studies.validate, studies.schema, studies.doctor):
+    app.command()(verb)
+for verb in (
+    sessions.record,
+    sessions.contrast,
+    sessions.localize,
+    sessions.rsa,
+    sessions.select,
+    sessions.decode,
+):
+    app.command()(verb)
+for verb in (experiments.lesion, experiments.stimulate):
+    app.command()(verb)

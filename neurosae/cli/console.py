@@ -1,0 +1,67 @@
+"""What the verbs print: results on stdout, progress and notes on stderr, nothing that a script must parse."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+
+@dataclass
+class Settings:
+    """How much the command line says; set once from the options that precede the verb."""
+
+    verbosity: int = 0
+
+
+settings = Settings()
+
+
+def set_verbosity(verbosity: int) -> None:
+    """Say less (-1), the usual (0) or more (1, 2) on stderr."""
+    settings.verbosity = verbosity
+    logging.basicConfig(level=logging.INFO if verbosity > 0 else logging.WARNING, format="%(message)s")
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    """Warnings in one line, as a note, without the source line that raised them."""
+    note(f"note: {message}")
+
+
+def say(text: str) -> None:
+    """Print a result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def note(text: str) -> None:
+    """Print something a reader may want to know, unless asked to be quiet."""
+    if settings.verbosity >= 0:
+        sys.stderr.write(f"{text}\n")
+
+
+def say_summary(summary: Mapping[str, object], *, as_json: bool) -> None:
+    """Print the summary of a result as lines, or as one JSON object for scripts."""
+    if as_json:
+        say(json.dumps(summary, default=str))
+        return
+    for key, value in summary.items():
+        say(f"{key.replace('_', ' ')}: {value}")
+
+
+def progress(step: str) -> Callable[[int, int], None]:
+    """A progress bar for one step: shown on a terminal, after two seconds, and only if there is one."""
+    bar = tqdm(desc=step, delay=2, disable=True if settings.verbosity < 0 else None, leave=False, unit="")
+    if settings.verbosity > 0:
+        note(step)
+
+    def advance(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return advance

@@ -1,0 +1,169 @@
+"""Verbs on sessions: record one, then ask it one question at a time."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import neurosae as ns
+from neurosae.cli.console import progress, say_summary
+from neurosae.cli.options import (
+    AsJson,
+    By,
+    How,
+    Out,
+    Overwrite,
+    Permutations,
+    Seed,
+    SessionPath,
+    Site,
+    SubjectName,
+    Window,
+)
+
+if TYPE_CHECKING:  # xarray takes longer to import than the help to print
+    import xarray as xr
+
+
+def record(
+    protocol: Annotated[Path, typer.Argument(help="Protocol, a TOML file.")],
+    out: Out,
+    overwrite: Overwrite = False,
+    subject: SubjectName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record the subject's activations in all stimuli of a protocol."""
+    plan = ns.report.check_study(protocol, subject=subject)
+    session = ns.report.record_study(plan, out, overwrite=overwrite, progress=progress)
+    say_summary(
+        {"session": session.path, "stimuli": len(session.stimuli), "sites": session.sites}, as_json=as_json
+    )
+
+
+def contrast(
+    session: SessionPath,
+    expression: Annotated[str, typer.Argument(metavar="CONTRAST", help="For example 'sentence > nonword'.")],
+    out: Out,
+    site: Site = None,
+    window: Window = "all",
+    how: How = "mean",
+    test: Annotated[str, typer.Option(help="auto, welch, pooled or rank.")] = "auto",
+    unit: Annotated[str, typer.Option(help="Column that defines the unit of inference.")] = "auto",
+    correct: Annotated[str, typer.Option(help="max_t, fdr_bh, fdr_by, holm, bonferroni or none.")] = "fdr_bh",
+    permutations: Permutations = 999,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two sides of a contrast in every layer and feature."""
+    responses = _responses(session, site, window, how)
+    result = ns.contrast_map(
+        responses, expression, test=test, unit=unit, correct=correct, n_permutations=permutations, seed=seed
+    )
+    passed = int((result["p_adjusted"] <= 0.05).sum())
+    _store(result, out, overwrite, {"features_that_pass": passed, **_numbers(result)}, as_json=as_json)
+
+
+def localize(
+    contrast_map: Annotated[Path, typer.Argument(help="A stored contrast map.")],
+    out: Out,
+    fraction: Annotated[float | None, typer.Option(min=0, max=1, help="Share of features to take.")] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Number of features to take.")] = None,
+    q: Annotated[float | None, typer.Option(min=0, max=1, help="Largest corrected p to take.")] = None,
+    absolute: Annotated[bool, typer.Option(help="Take both directions of the contrast.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose an ROI from a contrast map."""
+    roi = ns.localize(ns.load_netcdf(contrast_map), fraction=fraction, n=n, q=q, absolute=absolute)
+    _store(roi, out, overwrite, {"features_chosen": int(roi["member"].sum())}, as_json=as_json)
+
+
+def rsa(
+    session: SessionPath,
+    out: Out,
+    by: By = "condition",
+    index: Annotated[str, typer.Option(help="CDI, CMI, TDI or COH.")] = "CDI",
+    site: Site = None,
+    window: Window = "all",
+    how: How = "mean",
+    permutations: Permutations = 999,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure category structure in every layer."""
+    responses = _responses(session, site, window, how)
+    result = ns.category_rsa(responses, by, index=index, n_permutations=permutations, seed=seed)
+    passed = int((result["p_adjusted"] <= 0.05).sum())
+    _store(result, out, overwrite, {"layers_that_pass": passed, **_numbers(result)}, as_json=as_json)
+
+
+def select(
+    session: SessionPath,
+    out: Out,
+    by: By = "condition",
+    index: Annotated[str, typer.Option(help="auroc, dprime, eta2, maxshare or morcos.")] = "auroc",
+    rectify: Annotated[bool, typer.Option(help="Set negative responses to 0 first.")] = False,
+    site: Site = None,
+    window: Window = "all",
+    how: How = "mean",
+    permutations: Permutations = 999,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how selective every feature is for one class."""
+    responses = _responses(session, site, window, how)
+    result = ns.selectivity_index(
+        responses, by, index=index, rectify=rectify, n_permutations=permutations, seed=seed
+    )
+    passed = int((result["q_fdr"] <= 0.05).sum())
+    _store(result, out, overwrite, {"features_that_pass": passed, **_numbers(result)}, as_json=as_json)
+
+
+def decode(
+    session: SessionPath,
+    out: Out,
+    by: By = "condition",
+    groups: Annotated[str, typer.Option(help="Column whose members are never split over folds.")] = "item",
+    features: Annotated[
+        int | None, typer.Option(min=1, help="Choose so many features inside each fold.")
+    ] = None,
+    site: Site = None,
+    window: Window = "all",
+    how: How = "mean",
+    permutations: Permutations = 200,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decode classes from held-out items in every layer."""
+    responses = _responses(session, site, window, how)
+    result = ns.decode(responses, by, groups=groups, select=features, n_permutations=permutations, seed=seed)
+    passed = int((result["p_adjusted"] <= 0.05).sum())
+    best = float(result["auroc"].max())
+    _store(
+        result, out, overwrite, {"layers_that_pass": passed, "largest_auroc": f"{best:.3f}"}, as_json=as_json
+    )
+
+
+def _responses(session: Path, site: str | None, window: str, how: str) -> "xr.DataArray":
+    opened = ns.open_session(session)
+    return ns.pool_tokens(opened[site or opened.sites[0]], window=window, how=how)
+
+
+def _numbers(result: "xr.Dataset") -> dict[str, object]:
+    """Attributes that a summary line shows."""
+    return {
+        key: result.attrs[key]
+        for key in ("contrast", "test", "index", "n_units", "seed")
+        if key in result.attrs
+    }
+
+
+def _store(
+    result: "xr.Dataset", out: Path, overwrite: bool, summary: dict[str, object], *, as_json: bool
+) -> None:
+    ns.save_netcdf(result, out, overwrite=overwrite)
+    say_summary({**summary, "file": out}, as_json=as_json)

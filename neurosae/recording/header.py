@@ -1,0 +1,94 @@
+"""What a session says of itself: the stamp written before the subject runs, attributes of its files."""
+
+import platform
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neurosae.recording.files import write_json, write_text
+from neurosae.recording.plan import Plan, table_sha256, table_text
+from neurosae.recording.session import HEADER, PROTOCOL, SCHEMA, STIMULI, read_header
+from neurosae.schema.names import UNITS_BASIS
+
+_PACKAGES = ("neurosae", "numpy", "xarray", "netCDF4", "torch", "transformers", "transformer-lens")
+
+
+def register(folder: Path, protocol: Any, stimuli: pd.DataFrame, plan: Plan) -> dict[str, Any]:
+    """Write what was planned, before anything is run; a session that is continued keeps its first stamp."""
+    if (folder / HEADER).exists():
+        return read_header(folder)
+    created = now()
+    versions = _versions()
+    header: dict[str, Any] = {
+        "schema": SCHEMA,
+        "status": "recording",
+        "registered": {"time": created, "protocol_sha256": protocol.sha256, "versions": versions},
+        "sites": list(plan.sites),
+        "layers": list(plan.layers),
+        "provenance": {
+            "subject": plan.config["subject"],
+            "stimuli": {
+                "name": stimuli.attrs.get("name", "stimuli"),
+                "sha256": stimuli.attrs.get("sha256", table_sha256(stimuli)),
+            },
+            "protocol": {"name": protocol.name, "sha256": protocol.sha256},
+            "recording": {
+                "id": str(uuid.uuid4()),
+                "created": created,
+                "neurosae": versions.get("neurosae", "not installed"),
+            },
+        },
+        "config": dict(plan.config),
+        "config_sha256": plan.config_sha256,
+    }
+    write_text(folder / PROTOCOL, protocol.source)
+    write_text(folder / STIMULI, table_text(stimuli))
+    write_json(folder / HEADER, header)
+    return header
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_attrs(header: Mapping[str, Any], site: str) -> dict[str, str]:
+    """Global attributes of every file of a store, after the CF and ACDD conventions."""
+    origin = header["provenance"]
+    subject, recording = str(origin["subject"].get("name", "not stated")), origin["recording"]
+    return {
+        "Conventions": "CF-1.12 ACDD-1.3",
+        "title": f"{origin['protocol']['name']}: activations of {subject} at {site}",
+        "institution": "not stated",
+        "source": f"{subject}, forward pass",
+        "history": f"{recording['created']} recorded by neurosae {recording['neurosae']}",
+        "references": "not stated",
+        "comment": "Indices count from 0. R, MATLAB and Octave show dimensions in reverse order.",
+        "id": recording["id"],
+        "date_created": recording["created"],
+        "product_version": recording["neurosae"],
+        "processing_level": "raw",
+        "neurosae_schema": SCHEMA,
+        "config_sha256": header["config_sha256"],
+        "model_id": subject,
+        "stimulus_set_id": str(origin["stimuli"]["name"]),
+        "stimulus_set_sha256": str(origin["stimuli"]["sha256"]),
+        "protocol_sha256": str(origin["protocol"]["sha256"]),
+        "site": site,
+        "basis": UNITS_BASIS,
+    }

@@ -1,0 +1,254 @@
+"""What a recording will hold, settled and checked before the subject runs."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from neurosae.errors import ProtocolError, StimulusError, StorageError, SubjectError
+from neurosae.recording.encoding import check_name, encode
+from neurosae.recording.files import check_free_space, check_writable
+from neurosae.recording.session import HEADER, SCHEMA, read_header
+from neurosae.recording.shard import RESERVED
+from neurosae.schema.names import SITES
+from neurosae.schema.recordings import stimulus_coords
+from neurosae.schema.spelling import listed, nearest
+from neurosae.stimulus.checks import check_lengths, check_tokenized
+from neurosae.subject.interface import Subject, Tokens
+
+SHARD_STIMULI = 256
+SHARD_BYTES = 256 * 2**20
+"""A shard ends at 256 stimuli or 256 MiB of activations, whichever comes first."""
+
+
+class Sized(Protocol):
+    """What is known of a subject before it is loaded: a catalogue card, or the subject itself."""
+
+    name: str
+    n_layers: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One recording to be made.
+
+    sites, layers : what is kept of each token
+    surprisal : whether the surprisal of each token is kept
+    batch_tokens : most tokens in one pass, padding counted
+    tokens : of each stimulus, cut to the context where the protocol allows it
+    lengths : tokens of each stimulus before any cut
+    shards : first and last-but-one stimulus of each shard
+    n_features : features a site
+    config : everything that decides the content of the files
+    """
+
+    sites: tuple[str, ...]
+    layers: tuple[int, ...]
+    surprisal: bool
+    batch_tokens: int
+    tokens: tuple[Tokens, ...]
+    lengths: tuple[int, ...]
+    shards: tuple[tuple[int, int], ...]
+    n_features: Mapping[str, int]
+    config: Mapping[str, Any]
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of ``config``: recordings with the same hash hold the same content."""
+        return _digest(self.config)
+
+
+def check_recordable(
+    subject: Sized, protocol: Any, stimuli: pd.DataFrame, out: Path | str, *, overwrite: bool = False
+) -> None:
+    """Refuse a recording that could not be made, before any weights are loaded.
+
+    Parameters
+    ----------
+    subject : subject, or what is known of it beforehand (``name``, ``n_layers``)
+    protocol : protocol with a ``recording`` table
+    stimuli : stimulus table
+    out : folder of the session
+    overwrite : whether a session in ``out`` may be replaced
+
+    Raises
+    ------
+    ProtocolError
+        If a site is unknown.
+    SubjectError
+        If a layer is out of range.
+    StimulusError
+        If a column has a name that recordings use themselves.
+    StorageError
+        If ``out`` cannot be written or holds something else, or the stimuli hold what NetCDF cannot keep.
+    """
+    chosen_sites(protocol)
+    chosen_layers(protocol, subject)
+    check_columns(stimuli)
+    out = Path(out)
+    check_writable(out)
+    same = {"protocol": protocol.sha256, "stimuli": table_sha256(stimuli)}
+    output_state(out, same, overwrite=overwrite)
+
+
+def chosen_sites(protocol: Any) -> tuple[str, ...]:
+    """The sites of the protocol, each known to neurosae."""
+    for site in protocol.recording.sites:
+        if site not in SITES:
+            raise ProtocolError(f"unknown site {site!r}{nearest(site, SITES)} Sites: {listed(SITES)}.")
+    if not protocol.recording.sites:
+        raise ProtocolError(f"the protocol records no site. Sites: {listed(SITES)}.")
+    return tuple(protocol.recording.sites)
+
+
+def chosen_layers(protocol: Any, subject: Sized) -> tuple[int, ...]:
+    """The layers of the protocol in rising order, each of them a block of the subject."""
+    wanted = protocol.recording.layers
+    layers = range(subject.n_layers) if wanted == "all" else sorted(set(wanted))
+    outside = [layer for layer in layers if not 0 <= layer < subject.n_layers]
+    if outside:
+        raise SubjectError(
+            f"{subject.name} has layers 0 to {subject.n_layers - 1}; the protocol asks for "
+            f"{listed(map(str, outside))}."
+        )
+    return tuple(layers)
+
+
+def check_columns(stimuli: pd.DataFrame) -> None:
+    """Refuse stimulus columns that recordings could not keep beside their own."""
+    for name, (_, values) in stimulus_coords(stimuli).items():
+        if name in RESERVED:
+            raise StimulusError(
+                f"the stimulus column {name!r} has a name that recordings use themselves. Rename it."
+            )
+        encode(values, check_name(name))
+
+
+def table_sha256(stimuli: pd.DataFrame) -> str:
+    """Hash of the content of a stimulus table, whatever file it came from."""
+    return hashlib.sha256(table_text(stimuli).encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+def table_text(stimuli: pd.DataFrame) -> str:
+    """The table as tab-separated text, quoted where a cell holds a tab, quote or line break."""
+    return stimuli.to_csv(sep="\t", index=False, lineterminator="\n")
+
+
+def output_state(out: Path, same: Mapping[str, object], *, overwrite: bool) -> str:
+    """What to do with a folder: 'new', 'continue', 'done' or 'replace'.
+
+    Parameters
+    ----------
+    out : folder
+    same : parts of the configuration that a session in ``out`` must share to be this recording
+    overwrite : whether a session may be replaced
+
+    Raises
+    ------
+    StorageError
+        If ``out`` holds another recording and ``overwrite`` is False, or something that is no session.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return "new"
+    if not (out / HEADER).exists():
+        raise StorageError(f"{out} exists and holds no session; it is left alone. Choose another folder.")
+    if overwrite:
+        return "replace"
+    header = read_header(out)
+    other = [part for part, value in same.items() if header["config"].get(part) != value]
+    if other:
+        raise StorageError(
+            f"{out} holds another recording: it differs in {listed(other)}. Choose another folder, or "
+            "overwrite it."
+        )
+    return "done" if header["status"] == "complete" else "continue"
+
+
+def make_plan(subject: Subject, protocol: Any, stimuli: pd.DataFrame) -> Plan:
+    """Tokenize the stimuli and settle what will be recorded.
+
+    Raises
+    ------
+    StimulusError
+        If a text has no tokens, or more than the subject reads while the protocol does not truncate.
+    SubjectError
+        If the subject lacks a site or layer.
+    """
+    sites, layers = chosen_sites(protocol), chosen_layers(protocol, subject)
+    n_features = {site: subject.n_features(site) for site in sites}
+    whole = subject.tokenize(stimuli["text"].tolist())
+    truncate = str(protocol.recording.truncate)
+    check_tokenized(stimuli, [int((~text.is_special).sum()) for text in whole])
+    check_lengths(stimuli, [len(text) for text in whole], subject.context_length, truncate)
+    tokens = tuple(shortened(text, subject.context_length, truncate) for text in whole)
+    row_bytes = 4 * len(layers) * sum(n_features.values())
+    shards = shard_bounds([len(text) for text in tokens], row_bytes)
+    return Plan(
+        sites=sites,
+        layers=layers,
+        surprisal=protocol.recording.surprisal,
+        batch_tokens=protocol.recording.batch_tokens,
+        tokens=tokens,
+        lengths=tuple(len(text) for text in whole),
+        shards=shards,
+        n_features=n_features,
+        config={
+            "schema": SCHEMA,
+            "subject": _jsonable(subject.describe()),
+            "stimuli": table_sha256(stimuli),
+            "protocol": protocol.sha256,
+            "shards": [list(shard) for shard in shards],
+        },
+    )
+
+
+def shortened(tokens: Tokens, most: int, truncate: str) -> Tokens:
+    """At most ``most`` tokens of a text; special tokens at its beginning stay when its left end is cut."""
+    excess = len(tokens) - most
+    if excess <= 0:
+        return tokens
+    keep = np.ones(len(tokens), dtype=bool)
+    if truncate == "right":
+        keep[most:] = False
+    else:
+        n_leading = int(np.argmin(tokens.is_special))
+        keep[n_leading : n_leading + excess] = False
+    fields = ("token_id", "token_str", "char_start", "char_end", "is_special")
+    return replace(tokens, **{name: np.asarray(getattr(tokens, name))[keep] for name in fields})
+
+
+def shard_bounds(n_tokens: Sequence[int], row_bytes: int) -> tuple[tuple[int, int], ...]:
+    """Consecutive stimuli of each shard, as (first, end).
+
+    Examples
+    --------
+    >>> shard_bounds([4, 4, 4], row_bytes=40 * 2**20)
+    ((0, 1), (1, 2), (2, 3))
+    """
+    bounds, start, size = [], 0, 0
+    for number, count in enumerate(n_tokens):
+        is_full = number - start >= SHARD_STIMULI or size + count * row_bytes > SHARD_BYTES
+        if is_full and number > start:
+            bounds.append((start, number))
+            start, size = number, 0
+        size += count * row_bytes
+    return (*bounds, (start, len(n_tokens)))
+
+
+def check_room(plan: Plan, out: Path) -> None:
+    """Refuse a recording that the disk has no room for."""
+    row_bytes = 4 * len(plan.layers) * sum(plan.n_features.values())
+    check_free_space(out, int(1.05 * row_bytes * sum(len(text) for text in plan.tokens)))
+
+
+def _jsonable(content: Mapping[str, object]) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(content, default=str)))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,265 @@
+"""From tokens to one value a stimulus: which tokens count (window) and how they are pooled.
+
+A stimulus whose window is too short is left out and listed, never padded.
+"""
+
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from neurosae.errors import DesignError
+from neurosae.schema.names import FEATURE, LAYER, RESPONSE_DIMS, STIMULUS, TOKEN
+from neurosae.schema.provenance import with_step
+from neurosae.schema.recordings import check_recording
+from neurosae.schema.spelling import listed, nearest
+
+TOP = 5
+"""Number of tokens that 'topm' averages unless it is written 'topm:3'."""
+
+_BLOCK_BYTES = 64 * 2**20
+_GROWING = ("max", "sum")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Arrays (stimulus, token): valid, rel_target, and order, the position among the valid tokens."""
+
+    valid: np.ndarray
+    rel_target: np.ndarray
+
+    @property
+    def order(self) -> np.ndarray:
+        """0 at the first valid token of each stimulus; meaningless at tokens that are not valid."""
+        return np.cumsum(self.valid, axis=1) - 1
+
+    @property
+    def count(self) -> np.ndarray:
+        """(stimulus, 1) number of valid tokens."""
+        return self.valid.sum(axis=1, keepdims=True)
+
+
+def _all(at: Positions) -> np.ndarray:
+    return at.valid
+
+
+def _first(at: Positions, k: int) -> np.ndarray:
+    return at.valid & (at.order < k)
+
+
+def _last(at: Positions, k: int) -> np.ndarray:
+    return at.valid & (at.order >= at.count - k)
+
+
+def _centered(at: Positions, k: int) -> np.ndarray:
+    start = (at.count - k) // 2
+    return at.valid & (at.order >= start) & (at.order < start + k)
+
+
+def _target(at: Positions, low: int = 0, high: int = 0) -> np.ndarray:
+    return at.valid & (at.rel_target >= low) & (at.rel_target <= high)
+
+
+WINDOWS: Mapping[str, tuple[Callable[..., np.ndarray], tuple[int, ...]]] = {
+    "all": (_all, (0,)),
+    "first": (_first, (1,)),
+    "last": (_last, (1,)),
+    "centered": (_centered, (1,)),
+    "target": (_target, (0, 2)),
+}
+"""Windows by name: function of the positions, and how many numbers may follow the name."""
+
+
+def _mean(values: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return _sum(values, window) / window.sum(axis=1)[:, None]
+
+
+def _sum(values: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return np.where(window[..., None], values, 0).sum(axis=1, dtype=np.float64)
+
+
+def _final(values: np.ndarray, window: np.ndarray) -> np.ndarray:
+    last = window.shape[1] - 1 - np.argmax(window[:, ::-1], axis=1)
+    return values[np.arange(len(values)), last]
+
+
+def _max(values: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return np.where(window[..., None], values, -np.inf).max(axis=1)
+
+
+def _rate(values: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return _mean((values > 0).astype(np.float32), window)
+
+
+def _mean_active(values: np.ndarray, window: np.ndarray) -> np.ndarray:
+    is_active = (values > 0) & window[..., None]
+    total, count = np.where(is_active, values, 0).sum(axis=1, dtype=np.float64), is_active.sum(axis=1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _top(values: np.ndarray, window: np.ndarray, m: int) -> np.ndarray:
+    ranked = np.sort(np.where(window[..., None], values, -np.inf), axis=1)[:, ::-1][:, :m]
+    is_there = np.arange(ranked.shape[1]) < window.sum(axis=1)[:, None]
+    return _mean(ranked, is_there)
+
+
+POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
+    "mean": _mean,
+    "last": _final,
+    "target": _final,
+    "max": _max,
+    "sum": _sum,
+    "rate": _rate,
+    "mean_active": _mean_active,
+    "topm": _top,
+}
+"""Poolings by name: values (stimulus, token, feature) and window (stimulus, token) to (stimulus, feature)."""
+
+
+def pool_tokens(
+    recording: xr.DataArray, window: str = "all", how: str = "mean", *, minimum: int | None = None
+) -> xr.DataArray:
+    """One response per stimulus, layer and feature: activations pooled over a window of valid tokens.
+
+    Parameters
+    ----------
+    recording : DataArray (stimulus, token, layer, feature)
+    window : which valid tokens count. 'all'; 'first:k'; 'last:k'; 'centered:k', k tokens from
+        floor((T - k) / 2) of T; 'target', the last token of the target; 'target:a:b', from a to b tokens
+        relative to it, both included
+    how : 'mean'; 'last', the last token of the window; 'target', the last token of the target; 'max'; 'sum';
+        'rate', the fraction of tokens above 0; 'mean_active', the mean of the values above 0 (NaN if there
+        are none); 'topm:m', the mean of the m largest ('topm' alone is m = 5)
+    minimum : fewest tokens in a window, by default the length it asks for (1 for 'all'; m for 'topm:m')
+
+    Returns
+    -------
+    DataArray (stimulus, layer, feature) named ``response``
+        Coordinates of the stimuli, ``n_tokens`` (tokens in the window), layer, feature. Stimuli with fewer
+        tokens than ``minimum`` are left out; attrs ``excluded`` lists them, joined by ';'.
+
+    Raises
+    ------
+    DesignError
+        If the window or pooling is unknown, or no stimulus fills the window.
+
+    Warns
+    -----
+    UserWarning
+        If windows differ in length under 'max' or 'sum', whose expectation grows with the length.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> values = np.array([1.0, 2.0, 6.0, np.nan]).reshape(1, 4, 1, 1)
+    >>> valid = (("stimulus", "token"), [[True, True, True, False]])
+    >>> recording = xr.DataArray(values, dims=("stimulus", "token", "layer", "feature"),
+    ...                          coords={"stimulus": ["a"], "valid": valid})
+    >>> pool_tokens(recording).item(), pool_tokens(recording, "last:2").item()
+    (3.0, 4.0)
+    """
+    check_recording(recording)
+    positions = _positions(recording)
+    counted, fewest = _window(window, positions)
+    pooling, m = _pooling(how)
+    fewest = max(fewest, m or 1) if minimum is None else max(minimum, 1)
+    n_tokens = counted.sum(axis=1)
+    pooled = counted & (positions.rel_target == 0) if how == "target" else counted
+    is_kept = (n_tokens >= fewest) & pooled.any(axis=1)
+    if not is_kept.any():
+        raise DesignError(f"no stimulus has {fewest} valid tokens in the window {window!r}. Choose another.")
+    _warn_of_lengths(how, n_tokens[is_kept])
+    extra = () if m is None else (m,)
+    values = np.empty((len(is_kept), *recording.shape[2:]), dtype=recording.dtype)
+    for layer, stimuli, block in _blocks(recording, is_kept):
+        values[stimuli, layer] = pooling(block, pooled[stimuli], *extra)
+    return _labelled(recording, values[is_kept], is_kept, n_tokens, {"window": window, "how": how})
+
+
+def _positions(recording: xr.DataArray) -> Positions:
+    valid = recording.coords["valid"].transpose(STIMULUS, TOKEN).values
+    if "rel_target" not in recording.coords:
+        return Positions(valid, np.full(valid.shape, np.iinfo(np.int32).min))
+    return Positions(valid, recording.coords["rel_target"].transpose(STIMULUS, TOKEN).values)
+
+
+def _window(text: str, positions: Positions) -> tuple[np.ndarray, int]:
+    """Tokens in the window, and the number of tokens it asks for."""
+    name, *rest = str(text).split(":")
+    if name == "relative":
+        raise DesignError("the window 'relative:q' gives q responses a stimulus; pool_tokens gives one.")
+    if name not in WINDOWS:
+        raise DesignError(f"unknown window {text!r}{nearest(name, WINDOWS)} Windows: {listed(WINDOWS)}.")
+    select, allowed = WINDOWS[name]
+    if len(rest) not in allowed or not all(re.fullmatch(r"-?\d{1,9}", part) for part in rest):
+        raise DesignError(f"window {text!r}: {name!r} takes {' or '.join(map(str, allowed))} whole numbers.")
+    numbers = [int(part) for part in rest]
+    length = numbers[1] - numbers[0] + 1 if len(numbers) == 2 else (numbers[0] if numbers else 1)
+    if length < 1:
+        raise DesignError(f"window {text!r} holds no token. Give a length of at least 1, or a rising range.")
+    return select(positions, *numbers), length
+
+
+def _pooling(how: str) -> tuple[Callable[..., np.ndarray], int | None]:
+    name, _, number = str(how).partition(":")
+    if name not in POOLINGS or (number and name != "topm"):
+        raise DesignError(f"unknown pooling {how!r}{nearest(name, POOLINGS)} Poolings: {listed(POOLINGS)}.")
+    if name != "topm":
+        return POOLINGS[name], None
+    if number and not re.fullmatch(r"[1-9]\d{0,8}", number):
+        raise DesignError(f"pooling {how!r} needs a whole number of at least 1, as in 'topm:3'.")
+    return POOLINGS[name], int(number or TOP)
+
+
+def _warn_of_lengths(how: str, n_tokens: np.ndarray) -> None:
+    if how in _GROWING and n_tokens.min() < n_tokens.max():
+        warnings.warn(
+            f"windows hold {n_tokens.min()} to {n_tokens.max()} tokens, and {how!r} grows with their number. "
+            "Take windows of one length, or enter n_tokens as a nuisance.",
+            stacklevel=3,
+        )
+
+
+def _blocks(recording: xr.DataArray, is_kept: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Layer, numbers of the kept stimuli and their values; each chunk on disk is read once."""
+    data = recording.data
+    n_stimuli, n_tokens, n_layers, n_features = data.shape
+    at_once = max(1, _BLOCK_BYTES // max(1, n_tokens * n_features * data.dtype.itemsize))
+    bounds = np.arange(0, n_stimuli + at_once, at_once).clip(max=n_stimuli)
+    if isinstance(data, da.Array):
+        bounds = np.cumsum([0, *data.chunks[0]])
+    for layer in range(n_layers):
+        for start, stop in itertools.pairwise(bounds):
+            kept = np.flatnonzero(is_kept[start:stop])
+            if len(kept):
+                yield layer, kept + start, np.asarray(data[start:stop, :, layer])[kept]
+
+
+def _labelled(
+    recording: xr.DataArray,
+    values: np.ndarray,
+    is_kept: np.ndarray,
+    n_tokens: np.ndarray,
+    settings: Mapping[str, str],
+) -> xr.DataArray:
+    coords = {
+        name: coord.isel({STIMULUS: is_kept}) if STIMULUS in coord.dims else coord
+        for name, coord in recording.coords.items()
+        if set(coord.dims) <= {STIMULUS, LAYER, FEATURE}
+    }
+    coords["n_tokens"] = xr.DataArray(n_tokens[is_kept], dims=STIMULUS)
+    inherited = {name: recording.attrs[name] for name in ("site", "basis") if name in recording.attrs}
+    attrs = {
+        "long_name": f"response, {settings['how']} over {settings['window']}",
+        "units": "1" if settings["how"] == "rate" else str(recording.attrs.get("units", "a.u.")),
+        **inherited,
+        **settings,
+        "excluded": ";".join(map(str, recording[STIMULUS].values[~is_kept])),
+        **with_step(recording, "pool_tokens", **settings),
+    }
+    return xr.DataArray(values, dims=RESPONSE_DIMS, coords=coords, name="response", attrs=attrs)

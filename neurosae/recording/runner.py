@@ -1,0 +1,257 @@
+"""Run a subject over stimuli once and keep what a protocol asks for, as a session on disk."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+
+from neurosae.errors import StorageError
+from neurosae.recording.files import storage_error, sweep_parts, write_json
+from neurosae.recording.header import file_attrs, now, register
+from neurosae.recording.plan import (
+    Plan,
+    check_recordable,
+    check_room,
+    make_plan,
+    output_state,
+)
+from neurosae.recording.session import (
+    HEADER,
+    Session,
+    open_session,
+    read_header,
+    sinks,
+)
+from neurosae.recording.shard import Shard, Tables, concatenate, read_tables, token_rows
+from neurosae.recording.store import add_shard, entries, is_intact, shard_name, write_tables
+from neurosae.schema.names import RESIDUAL_SITES
+from neurosae.stimulus.load import load_stimuli
+from neurosae.subject.batching import run_all
+from neurosae.subject.interface import Subject
+
+Progress = Callable[[int, int], object]
+
+_LOCK = ".writer.lock"
+
+
+def record(
+    subject: Subject,
+    protocol: Any,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    stimuli: pd.DataFrame | None = None,
+    progress: Progress | None = None,
+) -> Session:
+    """Record what a protocol asks for; a session that was interrupted is continued.
+
+    The protocol's hash, the versions in use and the time are written before the subject runs. Shards that
+    are complete on disk are not run again. A finished session of the same recording is returned as it is.
+
+    Parameters
+    ----------
+    subject : the model under study
+    protocol : what `neurosae.load_protocol` gives
+    out : folder of the session; its parents are made
+    overwrite : record anew; a session in ``out`` stays until the new one is finished, then is replaced
+    stimuli : stimulus table, by default that of the protocol
+    progress : called as ``progress(n_stimuli_done, n_stimuli)``
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    StorageError
+        If ``out`` cannot be written, holds something else, is in use, or the disk is full.
+    StimulusError, SubjectError, ProtocolError
+        If the stimuli, layers or sites cannot be recorded; nothing is run then.
+    """
+    out = Path(out)
+    stimuli = load_stimuli(protocol.stimuli) if stimuli is None else stimuli
+    _restore(out)
+    check_recordable(subject, protocol, stimuli, out, overwrite=overwrite)
+    plan = make_plan(subject, protocol, stimuli)
+    state = output_state(out, plan.config, overwrite=overwrite)
+    if state == "done":
+        return open_session(out)
+    check_room(plan, out)
+    folder = _beside(out, "new") if state == "replace" else out
+    if state == "replace":
+        _clear(folder, plan)
+    _record_into(folder, subject, protocol, stimuli, plan, progress)
+    if state == "replace":
+        _swap(folder, out)
+    return open_session(out)
+
+
+def _beside(out: Path, role: str) -> Path:
+    return out.absolute().with_name(f".{out.absolute().name}.{role}")
+
+
+def _restore(out: Path) -> None:
+    """Undo a replacement that was killed between its two renames."""
+    old = _beside(out, "old")
+    if old.exists() and not out.exists():
+        os.rename(old, out)
+
+
+def _clear(folder: Path, plan: Plan) -> None:
+    """Remove what an earlier replacement left, unless it is an unfinished part of this recording."""
+    header = read_header(folder) if (folder / HEADER).exists() else {}
+    if folder.exists() and header.get("config_sha256") != plan.config_sha256:
+        shutil.rmtree(folder)
+
+
+def _swap(new: Path, out: Path) -> None:
+    old = _beside(out, "old")
+    try:
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(out, old)
+        os.rename(new, out)
+    except OSError as error:
+        raise storage_error(out, error) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _record_into(
+    folder: Path,
+    subject: Subject,
+    protocol: Any,
+    stimuli: pd.DataFrame,
+    plan: Plan,
+    progress: Progress | None,
+) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / _LOCK, blocking=False):
+            header = register(folder, protocol, stimuli, plan)
+            _run_shards(folder, subject, stimuli, plan, header, progress)
+            _finish(folder, plan, header)
+    except filelock.Timeout as error:
+        raise StorageError(f"{folder} is being recorded by another process. Wait for it to end.") from error
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    (folder / _LOCK).unlink(missing_ok=True)
+
+
+def _run_shards(
+    folder: Path,
+    subject: Subject,
+    stimuli: pd.DataFrame,
+    plan: Plan,
+    header: Mapping[str, Any],
+    progress: Progress | None,
+) -> None:
+    for site in plan.sites:
+        sweep_parts(folder / site / "shards")
+    done = _complete_shards(folder, plan)
+    for number, (start, stop) in enumerate(plan.shards):
+        if number not in done:
+            report = _shifted(progress, start, len(stimuli))
+            table = stimuli.iloc[start:stop].reset_index(drop=True)
+            for site, shard in _run_shard(subject, table, plan, start, report).items():
+                add_shard(folder / site, number, shard, file_attrs(header, site))
+        if progress is not None:
+            progress(stop, len(stimuli))
+
+
+def _shifted(progress: Progress | None, start: int, n_stimuli: int) -> Callable[[int], object]:
+    return lambda n_done: None if progress is None else progress(start + n_done, n_stimuli)
+
+
+def _complete_shards(folder: Path, plan: Plan) -> set[int]:
+    """Numbers of the shards that are intact at every site."""
+    numbers = set(range(len(plan.shards)))
+    for site in plan.sites:
+        known = entries(folder / site, "shard")
+        numbers &= {
+            number
+            for number in numbers
+            if (name := shard_name(number)) in known and is_intact(folder / site, name, known[name])
+        }
+    return numbers
+
+
+def _run_shard(
+    subject: Subject, table: pd.DataFrame, plan: Plan, start: int, report: Callable[[int], object]
+) -> dict[str, Shard]:
+    tokens = plan.tokens[start : start + len(table)]
+    first = np.cumsum([0, *(len(text) for text in tokens)])
+    shape = (int(first[-1]), len(plan.layers))
+    values = {site: np.empty((*shape, plan.n_features[site]), dtype=np.float32) for site in plan.sites}
+    bits = np.full(first[-1], np.nan)
+    batches = run_all(
+        subject,
+        tokens,
+        batch_tokens=plan.batch_tokens,
+        sites=dict.fromkeys(plan.sites, plan.layers),
+        surprisal=plan.surprisal,
+    )
+    n_done = 0
+    for indices, readings in batches:
+        place = _rows_of(first, np.asarray(indices))
+        for site, array in values.items():
+            array[place] = readings.activations[site]
+        if readings.surprisal is not None:
+            bits[place] = readings.surprisal
+        n_done += len(indices)
+        report(n_done)
+    rows = token_rows(table, tokens) | ({"surprisal": bits} if plan.surprisal else {})
+    return {site: Shard(table, rows, plan.layers, array) for site, array in values.items()}
+
+
+def _rows_of(first: np.ndarray, indices: np.ndarray) -> slice | np.ndarray:
+    """Rows of some texts, as a slice where they are consecutive (a copy without an index is faster)."""
+    if (np.diff(indices) == 1).all():
+        return slice(int(first[indices[0]]), int(first[indices[-1] + 1]))
+    return np.concatenate([np.arange(first[index], first[index + 1]) for index in indices])
+
+
+def _finish(folder: Path, plan: Plan, header: Mapping[str, Any]) -> None:
+    """Flag sinks over the whole recording, write the tables of each store, declare the session complete."""
+    tables = {site: _joined(folder / site, len(plan.shards)) for site in plan.sites}
+    some = next(iter(tables.values()))
+    is_sink = np.zeros(len(some.norm), dtype=bool)
+    for site in set(plan.sites) & set(RESIDUAL_SITES):
+        is_sink |= sinks(tables[site])
+    for site, its in tables.items():
+        flagged = Tables(its.stimuli, {**its.rows, "is_sink": is_sink}, its.layers, its.norm)
+        write_tables(folder / site, flagged, plan.n_features[site], file_attrs(header, site))
+    is_valid = ~(is_sink | some.rows["is_special"])
+    counts = {
+        "stimuli": len(some.stimuli),
+        "tokens": len(is_sink),
+        "special": int(some.rows["is_special"].sum()),
+        "sinks": int((is_sink & ~some.rows["is_special"]).sum()),
+        "valid": int(is_valid.sum()),
+    }
+    finished = {
+        "status": "complete",
+        "finished": now(),
+        "counts": counts,
+        "exclusions": _exclusions(some, plan, is_valid),
+    }
+    write_json(folder / HEADER, {**header, **finished})
+
+
+def _joined(store: Path, n_shards: int) -> Tables:
+    return concatenate([read_tables(store / shard_name(number)) for number in range(n_shards)])
+
+
+def _exclusions(tables: Tables, plan: Plan, is_valid: np.ndarray) -> list[tuple[str, str]]:
+    """Stimuli that were cut, or of which no valid token is left."""
+    labels = tables.stimuli["stimulus"].tolist()
+    n_valid = np.bincount(tables.rows["stimulus_index"][is_valid], minlength=len(labels))
+    cut = [
+        (label, f"cut from {whole} to {len(kept)} tokens")
+        for label, whole, kept in zip(labels, plan.lengths, plan.tokens, strict=True)
+        if whole > len(kept)
+    ]
+    return cut + [(label, "no valid token") for label, n in zip(labels, n_valid, strict=True) if n == 0]

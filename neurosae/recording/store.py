@@ -1,0 +1,252 @@
+"""The recording of one site on disk: immutable shards under a manifest, later one compressed file per layer.
+
+A shard counts from the moment the manifest names it. Consolidation writes the layer files beside the shards,
+checks them, and only then removes the shards; it can be interrupted and started again.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurosae.errors import CorruptFileError, StorageError
+from neurosae.recording.files import append_line, reading_netcdf, sha256, sweep_parts, writing_netcdf
+from neurosae.recording.portable import DEFLATE
+from neurosae.recording.shard import (
+    CHUNK_ROWS,
+    Shard,
+    Tables,
+    put_activation,
+    put_tables,
+    read_activation,
+    read_tables,
+    write_shard,
+)
+
+MANIFEST, TABLES = "manifest.jsonl", "stimuli.nc"
+CONSOLIDATED = "consolidated"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where the rows of one recording are.
+
+    folder : of the store
+    layers : block numbers, in the order of the files
+    n_features : length of the last dim
+    files : shards in their order, or one file per layer
+    bounds : (n_shards + 1,) first row of each shard, then the number of rows; (0, n_rows) for layer files
+    """
+
+    folder: Path
+    layers: tuple[int, ...]
+    n_features: int
+    files: tuple[str, ...]
+    bounds: tuple[int, ...]
+    is_consolidated: bool
+
+    def read(self, layer: int, start: int, stop: int, features: slice = slice(None)) -> np.ndarray:
+        """Activations of rows ``start`` to ``stop`` at the ``layer``-th layer: (row, feature) float32.
+
+        Raises
+        ------
+        CorruptFileError
+            If a file fails its checksum.
+        """
+        if self.is_consolidated:
+            return read_activation(self.folder / self.files[layer], None, start, stop, features)
+        parts = [
+            read_activation(self.folder / file, layer, max(start - a, 0), min(stop, b) - a, features)
+            for file, a, b in zip(self.files, self.bounds[:-1], self.bounds[1:], strict=True)
+            if a < stop and start < b
+        ]
+        width = len(range(*features.indices(self.n_features)))
+        return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.float32)
+
+
+def shard_name(number: int) -> str:
+    """File of a shard inside its store."""
+    return f"shards/shard-{number:06d}.nc"
+
+
+def layer_name(layer: int) -> str:
+    """File of a layer inside its store."""
+    return f"layers/layer-{layer:02d}.nc"
+
+
+def add_shard(folder: Path, number: int, shard: Shard, attrs: Mapping[str, object]) -> None:
+    """Write one shard, then enter it into the manifest.
+
+    Raises
+    ------
+    StorageError
+        If either cannot be written.
+    """
+    name = shard_name(number)
+    write_shard(folder / name, shard, attrs)
+    entry = {"shard": name, "stimuli": shard.stimuli["stimulus"].tolist(), "rows": len(shard.activation)}
+    _enter(folder, entry, name)
+
+
+def _enter(folder: Path, entry: Mapping[str, object], name: str) -> None:
+    path = folder / name
+    sealed = {"bytes": path.stat().st_size, "sha256": sha256(path), "status": "complete"}
+    append_line(folder / MANIFEST, json.dumps({**entry, **sealed}, ensure_ascii=False))
+
+
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """Entries of the manifest, oldest first; a last line that a crash tore is left out, with a warning.
+
+    Raises
+    ------
+    CorruptFileError
+        If another line is no JSON, naming it.
+    """
+    path = folder / MANIFEST
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    *lines, torn = text.split("\n")
+    if torn:
+        warnings.warn(f"{path}: the last line is incomplete and is ignored; a run was killed.", stacklevel=2)
+    return [_entry(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CorruptFileError(f"{path}: line {number} is no JSON ({error}). Record again.") from error
+    if not isinstance(entry, dict):
+        raise CorruptFileError(f"{path}: line {number} is no entry of a manifest. Record again.")
+    return entry
+
+
+def entries(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
+    """Last manifest entry of each file of a ``kind``, 'shard' or 'layer', by file name."""
+    return {entry[kind]: entry for entry in read_manifest(folder) if kind in entry}
+
+
+def is_intact(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is there, as long and with the same SHA-256 as when it was entered."""
+    path = folder / name
+    if not path.exists() or path.stat().st_size != entry["bytes"]:
+        return False
+    return sha256(path) == entry["sha256"]
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Files of a store that are missing or no longer what was written; reads every byte."""
+    kind = "layer" if _is_consolidated(folder) else "shard"
+    return [name for name, entry in entries(folder, kind).items() if not is_intact(folder, name, entry)]
+
+
+def write_tables(folder: Path, tables: Tables, n_features: int, attrs: Mapping[str, object]) -> None:
+    """Write the tables of the whole store, which is then finished."""
+    with writing_netcdf(folder / TABLES) as file:
+        put_tables(file, tables)
+        file.setncatts({**attrs, "n_features": np.int32(n_features)})
+
+
+def open_store(folder: Path) -> Store:
+    """A finished store, its files checked by size.
+
+    Raises
+    ------
+    StorageError
+        If the store is not finished.
+    CorruptFileError
+        If a file is missing, truncated or longer than it was written.
+    """
+    if not (folder / TABLES).exists():
+        raise StorageError(f"{folder}: the recording is not finished. Call record again to continue it.")
+    tables = read_tables(folder / TABLES)
+    is_consolidated = _is_consolidated(folder)
+    files = entries(folder, "layer" if is_consolidated else "shard")
+    for name, entry in files.items():
+        _check_size(folder / name, entry["bytes"])
+    names = sorted(files) if not is_consolidated else [layer_name(int(layer)) for layer in tables.layers]
+    n_rows = len(tables.norm)
+    counts = [n_rows] if is_consolidated else [files[name]["rows"] for name in names]
+    if sum(counts) != n_rows or not set(names) <= set(files):
+        raise CorruptFileError(f"{folder}: the manifest names {sum(counts)} of {n_rows} rows. Record again.")
+    bounds = tuple(int(bound) for bound in np.cumsum([0, *counts]))
+    layers = tuple(int(layer) for layer in tables.layers)
+    return Store(folder, layers, _n_features(folder), tuple(names), bounds, is_consolidated)
+
+
+def _is_consolidated(folder: Path) -> bool:
+    return any(entry.get("status") == CONSOLIDATED for entry in read_manifest(folder))
+
+
+def _check_size(path: Path, expected: int) -> None:
+    found = path.stat().st_size if path.exists() else None
+    if found != expected:
+        was = "missing" if found is None else f"{found} bytes long"
+        raise CorruptFileError(f"{path} is {was}; {expected} bytes were written. Restore it or record again.")
+
+
+def _n_features(folder: Path) -> int:
+    with reading_netcdf(folder / TABLES) as file:
+        return int(file.getncattr("n_features"))
+
+
+def consolidate(folder: Path) -> None:
+    """Turn the shards of a finished store into one compressed file per layer, then remove the shards.
+
+    Parameters
+    ----------
+    folder : of the store, ``SESSION/SITE``
+
+    Raises
+    ------
+    StorageError
+        If the store is not finished or a file cannot be written.
+    CorruptFileError
+        If a shard is damaged, or a layer file does not read back as it was written; no shard is removed then.
+    """
+    store = open_store(folder)
+    if not store.is_consolidated:
+        sweep_parts(folder / "layers")
+        known = entries(folder, "layer")
+        for index, layer in enumerate(store.layers):
+            name = layer_name(layer)
+            if name not in known or not is_intact(folder, name, known[name]):
+                _write_layer(store, index, folder / name)
+                _enter(folder, {"layer": name, "rows": store.bounds[-1]}, name)
+        append_line(folder / MANIFEST, json.dumps({"status": CONSOLIDATED}))
+    for path in (folder / "shards").glob("*"):
+        path.unlink()
+
+
+def _write_layer(store: Store, index: int, path: Path) -> None:
+    n_rows, n_features = store.bounds[-1], store.n_features
+    written = hashlib.sha256()
+    with writing_netcdf(path) as file:
+        chunks = (min(max(n_rows, 1), CHUNK_ROWS), n_features)
+        variable = put_activation(file, ("row", "feature"), (n_rows, n_features), chunks, **DEFLATE)
+        file.setncatts(_layer_attrs(store, index))
+        for start, stop in _blocks(n_rows):
+            block = store.read(index, start, stop)
+            variable[start:stop] = block
+            written.update(block.tobytes())
+    read = hashlib.sha256()
+    for start, stop in _blocks(n_rows):
+        read.update(read_activation(path, None, start, stop, slice(None)).tobytes())
+    if read.digest() != written.digest():
+        raise CorruptFileError(f"{path} does not read back as it was written. Check the disk and try again.")
+
+
+def _blocks(n_rows: int) -> Iterator[tuple[int, int]]:
+    """Whole chunks, so that none is compressed twice."""
+    for start in range(0, n_rows, CHUNK_ROWS):
+        yield start, min(start + CHUNK_ROWS, n_rows)
+
+
+def _layer_attrs(store: Store, index: int) -> dict[str, object]:
+    with reading_netcdf(store.folder / TABLES) as file:
+        inherited = {name: file.getncattr(name) for name in file.ncattrs()}
+    return {**inherited, "layer": np.int32(store.layers[index])}

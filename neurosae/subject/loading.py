@@ -1,0 +1,92 @@
+"""How a subject's weights get into memory: the plain model, and a TransformerBridge that shares them."""
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from neurosae.errors import SubjectError
+from neurosae.schema.spelling import nearest
+from neurosae.subject.folder import weight_files
+
+# Warnings while importing these are about their own dependencies; nobody here can act on them.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The plain Hugging Face model of a folder, ready to run; safetensors only, no network, no remote code.
+
+    Raises
+    ------
+    SubjectError
+        If the folder's files do not make a causal language model.
+    """
+    weight_files(folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise SubjectError(f"the model in {folder} cannot be loaded: {error}") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def boot_bridge(model: nn.Module, folder: Path) -> Any:
+    """TransformerBridge over a copy of ``model`` whose parameters and buffers are the same tensors.
+
+    Raises
+    ------
+    SubjectError
+        If TransformerLens does not know the architecture.
+    """
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    twin = copy.deepcopy(model, shared)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        return TransformerBridge.boot_transformers(
+            str(folder), hf_model=twin, tokenizer=tokenizer, device=next(model.parameters()).device
+        )
+    except ValueError as error:
+        raise SubjectError(
+            f"TransformerBridge has no adapter for {type(model).__name__} in {folder}: {error}"
+        ) from error
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device called ``name``; 'auto' takes a CUDA device if there is one.
+
+    Raises
+    ------
+    SubjectError
+        If the device is unknown or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in DEVICES:
+        raise SubjectError(f"unknown device {name!r}{nearest(name, DEVICES)} Devices: {', '.join(DEVICES)}.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise SubjectError(f"device {name!r} was asked for, but torch finds no CUDA here; use device='cpu'.")
+    return torch.device(name)
+
+
+def find_dtype(name: str) -> torch.dtype:
+    """The torch dtype called ``name``; one of float32, bfloat16, float16.
+
+    Raises
+    ------
+    SubjectError
+        If it is another.
+    """
+    if name not in DTYPES:
+        raise SubjectError(f"unknown dtype {name!r}{nearest(name, DTYPES)} Known: {', '.join(DTYPES)}.")
+    return DTYPES[name]
