@@ -88,14 +88,14 @@ def test_kat_21_cdi_is_the_distance_of_means_less_its_bias():
 
 def test_kat_21_permanova_of_one_feature_is_anova():
     x = patterns(n_features=1)
-    squared = dissimilarity(x, "sqeuclidean")
-    total = triangle(squared).sum() / 16
-    within = sum(
-        triangle(squared[np.ix_(LABELS == k, LABELS == k)]).sum() / (LABELS == k).sum() for k in range(3)
-    )
-    pseudo_f = ((total - within) / 2) / (within / 13)
-    groups = [x[LABELS == k, 0] for k in range(3)]
-    assert pseudo_f == pytest.approx(f_oneway(*groups).statistic, abs=EXACT)
+    classes = [x[k == LABELS] for k in range(3)]
+
+    def squares(values):
+        return triangle(dissimilarity(values, "sqeuclidean")).sum() / len(values)
+
+    within = sum(squares(values) for values in classes)
+    pseudo_f = ((squares(x) - within) / 2) / (within / 13)
+    assert pseudo_f == pytest.approx(f_oneway(*classes).statistic[0], abs=EXACT)
 
 
 def test_kat_21_expectations_of_the_indices():

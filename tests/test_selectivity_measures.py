@@ -15,6 +15,7 @@ from neurosae.arrays.selectivity_measures import (
     is_varying,
     normalised_share,
     preferred_against_mean_rest,
+    preferred_class,
     share_of_largest,
 )
 
@@ -76,13 +77,13 @@ def test_kat_22_share_above_point_six_in_noise(density, rate):
 def test_auroc_is_that_of_sklearn_with_ties():
     values = np.random.default_rng(0).integers(0, 4, (10, 20)).astype(float)
     found = class_auroc(values, classes_of(LABELS))[0]
-    expected = [[roc_auc_score(LABELS == k, column) for column in values.T] for k in range(3)]
+    expected = [[roc_auc_score(k == LABELS, column) for column in values.T] for k in range(3)]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_eta2_is_that_of_the_analysis_of_variance():
     values = np.random.default_rng(1).standard_normal((10, 20)) + 5
-    f = f_oneway(*(values[LABELS == k] for k in range(3))).statistic
+    f = f_oneway(*(values[k == LABELS] for k in range(3))).statistic
     expected = f * 2 / (f * 2 + 7)
     np.testing.assert_allclose(explained_variance(values, classes_of(LABELS))[0], expected, atol=1e-12)
 
@@ -91,7 +92,7 @@ def test_dprime_is_the_difference_over_the_root_mean_square_sd():
     values = np.random.default_rng(2).standard_normal((10, 20)) * 3 + 100
     found = class_dprime(values, classes_of(LABELS))[0]
     for k in range(3):
-        own, rest = values[LABELS == k], values[LABELS != k]
+        own, rest = values[k == LABELS], values[k != LABELS]
         noise = np.sqrt((own.var(axis=0, ddof=1) + rest.var(axis=0, ddof=1)) / 2)
         np.testing.assert_allclose(found[k], (own.mean(axis=0) - rest.mean(axis=0)) / noise, rtol=1e-9)
 
@@ -132,3 +133,7 @@ def test_names_of_classes_do_not_matter(name):
         INDICES[name].measure(values, classes_of(renamed)).value,
         rtol=1e-12,
     )
+
+
+def test_ties_for_the_preferred_class_go_to_the_first():
+    assert preferred_class(np.array([[0.1 + 0.2, 1.0], [0.3, 2.0], [0.3, 2.0]])).tolist() == [0, 1]

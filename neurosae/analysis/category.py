@@ -141,7 +141,7 @@ def _design(rows: xr.DataArray, *, by: str, unit: str) -> _Design:
     if missing.any():
         names = rows[STIMULUS].values[missing]
         raise DesignError(
-            f"{len(names)} stimuli have no {by!r} (first: {names[0]!r}); select those that have."
+            f"{len(names)} stimuli have no {by!r} (first: {str(names[0])!r}); select those that have."
         )
     classes, codes = np.unique(labels, return_inverse=True)
     return _Design(codes, classes, rows[unit].values, unit_strata(rows[unit].values))

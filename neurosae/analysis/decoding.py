@@ -158,7 +158,9 @@ def _design(responses: xr.DataArray, by: str, column: str, seed: int) -> _Design
     names, labels = class_labels(responses, by)
     group_names, group = np.unique(responses[column].values.astype(str), return_inverse=True)
     if len(names) < 2:
-        raise DesignError(f"column {by!r} holds one class only, {names[0]!r}; decoding needs two or more.")
+        raise DesignError(
+            f"column {by!r} holds one class only, {str(names[0])!r}; decoding needs two or more."
+        )
     n_groups = {str(name): len(np.unique(group[labels == k])) for k, name in enumerate(names)}
     if min(n_groups.values()) < N_FOLDS:
         raise DesignError(

@@ -144,11 +144,11 @@ def aligned_model(model: xr.DataArray, labels: np.ndarray) -> np.ndarray:
             f"{name} is constant, so no RDM can follow it; it needs at least two values. Numbers stored as "
             "text count as categories: convert them."
         )
-    single = (values == 0).sum(axis=1) == 1
-    if model.attrs.get("kind") == "categorical" and single.any():
+    single = labels[(values == 0).sum(axis=1) == 1].tolist()
+    if model.attrs.get("kind") == "categorical" and single:
         raise DesignError(
-            f"{name}: {int(single.sum())} categories have a single row (first: {labels[single][0]!r}), which "
-            "has no within-category distance; each needs at least 2."
+            f"{name}: {len(single)} categories have a single row (first: {single[0]!r}), which has no "
+            "within-category distance; each needs at least 2."
         )
     return values
 
@@ -189,10 +189,10 @@ def _check_silent(matrices: np.ndarray, rows: xr.DataArray, metric: str) -> None
     if (share > _MAX_SILENT).any():
         layer = int(share.argmax())
         label = rows[LAYER].values[layer] if LAYER in rows.coords else layer
-        names = rows[STIMULUS].values[silent[layer]]
+        names = rows[STIMULUS].values[silent[layer]].tolist()
         raise DesignError(
-            f"layer {label}: {len(names)} of {silent.shape[1]} patterns are silent (first: {names[0]!r}), so "
-            f"{metric} is undefined for them; at most 10 % may be. Leave out this layer or these stimuli, "
+            f"layer {label}: {len(names)} of {silent.shape[1]} patterns are silent (first: {names[0]!r}), "
+            f"so {metric} is undefined for them; at most 10 % may be. Leave out this layer or these stimuli, "
             "use a wider window, or take sqeuclidean."
         )
 
@@ -205,7 +205,9 @@ def _warn_duplicates(matrices: np.ndarray, rows: xr.DataArray) -> None:
     )
     if is_zero.any():
         first = int(is_zero.argmax())
-        pair = [rows[STIMULUS].values[index[first]] for index in np.triu_indices(rows.sizes[STIMULUS], 1)]
+        pair = [
+            str(rows[STIMULUS].values[index[first]]) for index in np.triu_indices(rows.sizes[STIMULUS], 1)
+        ]
         warnings.warn(
             f"{int(is_zero.sum())} pairs of stimuli are at distance 0 in every layer (first: {pair[0]!r} and "
             f"{pair[1]!r}). Duplicates pass for similarity: drop them, or average them as one unit.",

@@ -20,6 +20,7 @@ from neurosae.arrays.selectivity_measures import (
     class_matrices,
     class_means,
     is_varying,
+    preferred_class,
 )
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
@@ -49,7 +50,7 @@ _CHUNK_ELEMENTS = 2_000_000
 """Class means (permutation, class, feature) held at a time, 16 MB in float64."""
 
 _POOLED_ELEMENTS = 2_000_000
-"""Null values kept for the pooled quantiles: the first permutations of every feature, equally many."""
+"""Null values kept for the pooled quantiles, of the same relabelings for every feature."""
 
 
 def selectivity_index(
@@ -275,7 +276,9 @@ def _check_index(index: str) -> None:
 def _check_counts(names: np.ndarray, labels: np.ndarray, by: str) -> None:
     counts = np.bincount(labels)
     if len(names) < 2:
-        raise DesignError(f"column {by!r} holds one class only, {names[0]!r}; selectivity needs two or more.")
+        raise DesignError(
+            f"column {by!r} holds one class only, {str(names[0])!r}; selectivity needs two or more."
+        )
     if counts.min() < 2:
         few = names[counts < 2].tolist()
         raise DesignError(f"classes {few} of {by!r} have one unit of inference only; each class needs two.")
@@ -307,12 +310,14 @@ def _map_statistics(
         for name in ("selectivity", "auroc", "p_unc", "null_mean")
     }
     maps["preferred"] = np.full((n_layers, n_features), "", dtype=names.dtype)
-    n_kept = max(1, _POOLED_ELEMENTS // (n_layers * n_features))
+    n_kept = min(len(relabelings), max(1, _POOLED_ELEMENTS // (n_layers * n_features)))
+    # Evenly spaced: enumerated relabelings come in an order, of which the first would be no fair sample.
+    kept = np.linspace(0, len(relabelings) - 1, n_kept).astype(int)
     pooled = []
     for layer, features in _chunks(units, len(relabelings) * len(names)):
         values = units.values[:, layer, features].astype(float)
         (found, strength), null_index = index.measure(values, observed), index.measure(values, null).value
-        best = strength[0].argmax(axis=0)
+        best = preferred_class(strength[0])
         maps["selectivity"][layer, features] = found[0]
         maps["preferred"][layer, features] = names[best]
         maps["auroc"][layer, features] = np.take_along_axis(class_auroc(values, observed)[0], best[None], 0)[
@@ -322,7 +327,7 @@ def _map_statistics(
             found[0], null_index, exact=relabelings.exact, alternative="greater"
         )
         maps["null_mean"][layer, features] = null_index.mean(axis=0)
-        pooled.append(null_index[:n_kept].ravel())
+        pooled.append(null_index[kept].ravel())
     return maps, np.concatenate(pooled) if pooled else np.array([np.nan])
 
 

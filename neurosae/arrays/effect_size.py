@@ -103,10 +103,17 @@ def noncentrality_ci(t: float, df: float, *, level: float = 0.95) -> tuple[float
     return bound(1 - tail), bound(tail)
 
 
-def hedges_interval(
-    g: np.ndarray, n1: float, n2: float, *, level: float = 0.95
+def standardised_interval(
+    g: np.ndarray, leverage: float, n: int, *, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Large-sample confidence interval of g for whole maps: var(g) = (n1+n2)/(n1 n2) + g²/(2(n1+n2)).
+    """Large-sample confidence interval of a standardised effect, for whole maps: var(g) = h + g²/(2n).
+
+    Parameters
+    ----------
+    g : (F,) standardised effects
+    leverage : h, variance of the effect in units of the residual variance; 1/n1 + 1/n2 for two groups,
+        1/n for a mean
+    n : units in all
 
     Source
     ------
@@ -114,11 +121,29 @@ def hedges_interval(
 
     Examples
     --------
-    >>> [round(float(bound), 3) for bound in hedges_interval(0.0, 50, 50)]
+    >>> [round(float(bound), 3) for bound in standardised_interval(0.0, 1 / 50 + 1 / 50, 100)]
     [-0.392, 0.392]
     """
-    half = ndtri((1 + level) / 2) * np.sqrt((n1 + n2) / (n1 * n2) + np.square(g) / (2 * (n1 + n2)))
+    half = ndtri((1 + level) / 2) * np.sqrt(leverage + np.square(g) / (2 * n))
     return g - half, g + half
+
+
+def wilson_interval(share: np.ndarray, n: int, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence interval of a share of ``n`` units.
+
+    Source
+    ------
+    Wilson 1927, J Am Stat Assoc 22:209.
+
+    Examples
+    --------
+    >>> [round(float(bound), 3) for bound in wilson_interval(0.5, 20)]
+    [0.299, 0.701]
+    """
+    z = ndtri((1 + level) / 2)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return middle - half, middle + half
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:

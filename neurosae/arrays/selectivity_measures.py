@@ -63,6 +63,19 @@ def class_means(values: np.ndarray, classes: Classes) -> np.ndarray:
     return means.reshape(n_labelings, n_classes, -1)
 
 
+def preferred_class(strength: np.ndarray) -> np.ndarray:
+    """Class of the largest strength: (..., K, F) -> (..., F) int; ties go to the first class.
+
+    Examples
+    --------
+    >>> preferred_class(np.array([[1.0, 0.3], [2.0, 0.1 + 0.2]]))
+    array([1, 0])
+    """
+    largest = strength.max(axis=-2, keepdims=True)
+    # Equal up to rounding is a tie.
+    return (strength >= largest - 1e-12 * np.abs(largest)).argmax(axis=-2)
+
+
 def is_varying(values: np.ndarray) -> np.ndarray:
     """Whether a feature differs between units at all: variance > 1e-12 (1 + mean²); (n, F) -> (F,) bool.
 

@@ -20,7 +20,7 @@ from neurosae.schema.recordings import check_responses
 _SELECTIVE = 0.05
 """Share of each layer, the largest |stat| of the ROI's own contrast, that no sham may take from."""
 
-_FEWEST_NEIGHBOURS = 5
+_FEWEST_NEIGHBOURS = 20
 _TRIES_PER_SHAM = 10
 
 

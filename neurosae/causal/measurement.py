@@ -39,9 +39,7 @@ def open_bench(
     tokens = subject.tokenize(stimuli["text"].tolist())
     empty = stimuli[STIMULUS].to_numpy()[[len(text) < 2 for text in tokens]]
     if len(empty):
-        raise DesignError(
-            f"{len(empty)} texts have no token to predict, first: {list(empty[:3])}; drop them."
-        )
+        raise DesignError(f"{len(empty)} texts have no token to predict: {list(empty[:3])}; leave them out.")
     return Bench(subject, tokens, design, readouts)
 
 

@@ -59,7 +59,7 @@ def check_layers(layers: Sequence[int], labelled: xr.DataArray, what: str) -> No
     """Raise `DesignError` unless ``labelled`` has all ``layers``."""
     missing = sorted(set(layers) - set(labelled[LAYER].values.tolist()))
     if missing:
-        raise DesignError(f"{what} lacks layers {missing}; it has {labelled[LAYER].values.tolist()}.")
+        raise DesignError(f"no layers {missing} in {what}; there are {labelled[LAYER].values.tolist()}.")
 
 
 def check_reference(roi: xr.Dataset, reference: xr.DataArray) -> None:

@@ -1,5 +1,6 @@
 """The application: options that precede every verb, and the verbs."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -28,16 +29,10 @@ def options(
     set_verbosity(-1 if quiet else verbose)
 
 
-for verb in (studies.run, studies.report, studies.validate, studies.schema, studies.doctor):
-    app.command()(verb)
-for verb in (
-    sessions.record,
-    sessions.contrast,
-    sessions.localize,
-    sessions.rsa,
-    sessions.select,
-    sessions.decode,
-):
-    app.command()(verb)
-for verb in (experiments.lesion, experiments.stimulate):
+VERBS: tuple[Callable[..., None], ...] = (
+    *(studies.run, studies.report, studies.validate, studies.schema, studies.doctor),
+    *(sessions.record, sessions.contrast, sessions.localize, sessions.rsa, sessions.select, sessions.decode),
+    *(experiments.lesion, experiments.stimulate),
+)
+for verb in VERBS:
     app.command()(verb)

@@ -71,7 +71,7 @@ def validate(
 
 def schema() -> None:
     """Print the JSON Schema of protocols, for editors that complete and check TOML."""
-    say(json.dumps(ns.report.protocol_schema(), indent=2))
+    say(json.dumps(ns.report.json_schema(), indent=2))
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -10,6 +10,15 @@ from neurosae.schema.spelling import listed, nearest
 
 _SHOWN = 40
 
+_NEEDED = {
+    "path_type": "it should be a path",
+    "model_type": "it should be a table",
+    "tuple_type": "it should be a list",
+    "too_short": "at least one is needed",
+    "string_pattern_mismatch": "letters, digits, '_' and '-' are allowed",
+}
+"""What is needed, for problems that pydantic describes in Python's terms."""
+
 
 def protocol_error(error: ValidationError, root: type[BaseModel], label: str) -> ProtocolError:
     """The first problem that pydantic found, in our words; unknown keys come first.
@@ -38,7 +47,9 @@ def _sentence(problem: Mapping[str, Any], root: type[BaseModel]) -> str:
         return f"{key}: {context['error']}" if key else str(context["error"])
     if kind == "literal_error":
         return f"{key} is {given}; it must be {context['expected']}."
-    message = problem["msg"].replace("valid tuple", "list").replace("valid dictionary", "table")
+    if kind in _NEEDED:
+        return f"{key} is {given}; {_NEEDED[kind]}."
+    message = problem["msg"]
     if message.startswith("Input should"):
         return f"{key} is {given}; it {message.removeprefix('Input ')}."
     return f"{key}: {message[0].lower()}{message[1:]}."
@@ -60,7 +71,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list | tuple):
-        return "a list"
+        return "a list" if value else "an empty list"
     text = repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 

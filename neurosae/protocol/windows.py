@@ -53,7 +53,9 @@ def parse_window(text: str) -> Window:
     suffix = text[len(kind) :]
     match = next((found for form in WINDOWS[kind] if (found := re.fullmatch(form, suffix))), None)
     if match is None:
-        raise ProtocolError(f"window {text!r}: {kind!r} cannot be followed by {rest!r}. Windows: {_EXAMPLES}.")
+        raise ProtocolError(
+            f"window {text!r}: {kind!r} cannot be followed by {rest!r}. Windows: {_EXAMPLES}."
+        )
     numbers = tuple(int(number) for number in match.groups())
     if kind == "target" and numbers and numbers[0] > numbers[1]:
         raise ProtocolError(f"window {text!r} ends before it starts. Write target:{numbers[1]}:{numbers[0]}.")

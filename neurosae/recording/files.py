@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import netCDF4
@@ -94,7 +94,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder itself is missing, there is nothing to remove
+            part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

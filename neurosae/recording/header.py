@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from neurosae.protocol.models import Protocol
 from neurosae.recording.files import write_json, write_text
 from neurosae.recording.plan import Plan, table_sha256, table_text
 from neurosae.recording.session import HEADER, PROTOCOL, SCHEMA, STIMULI, read_header
@@ -18,7 +19,7 @@ from neurosae.schema.names import UNITS_BASIS
 _PACKAGES = ("neurosae", "numpy", "xarray", "netCDF4", "torch", "transformers", "transformer-lens")
 
 
-def register(folder: Path, protocol: Any, stimuli: pd.DataFrame, plan: Plan) -> dict[str, Any]:
+def register(folder: Path, protocol: Protocol, stimuli: pd.DataFrame, plan: Plan) -> dict[str, Any]:
     """Write what was planned, before anything is run; a session that is continued keeps its first stamp."""
     if (folder / HEADER).exists():
         return read_header(folder)

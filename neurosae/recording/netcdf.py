@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from neurosae.errors import CorruptFileError, DesignError, StorageError
-from neurosae.recording.encoding import decode_attrs, encode_attrs
+from neurosae.recording.encoding import check_name, decode_attrs, encode_attrs
 from neurosae.recording.files import check_writable, reading_netcdf, writing_netcdf
 from neurosae.recording.portable import EMPTY, get_variable, make_variable, put_variable
 from neurosae.schema.provenance import Labelled
@@ -74,13 +74,16 @@ def _parts(result: Labelled) -> tuple[dict[str, tuple[xr.Variable, bool]], dict[
     """Variables by name, each with whether it is a coordinate, and the attributes of the file."""
     own: dict[Any, object] = {_SCHEMA: SCHEMA, "Conventions": CONVENTIONS}
     if isinstance(result, xr.DataArray):
-        stored = "values" if result.name is None or result.name in result.coords else str(result.name)
+        stored = "values" if result.name is None or result.name in result.coords else check_name(result.name)
         own |= {_ARRAY: stored} | ({} if result.name is None else {_NAME: str(result.name)})
         data, attrs = {stored: result.variable}, {}
     else:
-        data, attrs = {str(name): result.variables[name] for name in result.data_vars}, dict(result.attrs)
+        data, attrs = (
+            {check_name(name): result.variables[name] for name in result.data_vars},
+            dict(result.attrs),
+        )
         _check_reserved(attrs, _OWN, "the result")
-    coordinates = {str(name): _coordinate(result, name) for name in result.coords}
+    coordinates = {check_name(name): _coordinate(result, name) for name in result.coords}
     names = [name for name in coordinates if name not in result.dims and " " not in name]
     own |= {"coordinates": " ".join(names)} if names else {}
     every = {n: (v, True) for n, v in coordinates.items()} | {n: (v, False) for n, v in data.items()}
@@ -103,7 +106,7 @@ def _check_reserved(attrs: Mapping[Any, object], reserved: Sequence[str], what: 
 def _put(file: netCDF4.Dataset, name: str, variable: xr.Variable, own: Mapping[str, str]) -> None:
     _check_reserved(variable.attrs, _OWN_VARIABLE, repr(name))
     attrs = {**variable.attrs, **own}
-    dims = [str(dim) for dim in variable.dims]
+    dims = [check_name(dim) for dim in variable.dims]
     lazy = isinstance(variable.data, da.Array) and variable.dtype in (np.float32, np.float64)
     if not lazy or not variable.size:
         put_variable(file, name, dims, np.asarray(variable.values), attrs)

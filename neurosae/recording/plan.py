@@ -5,32 +5,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from neurosae.errors import ProtocolError, StimulusError, StorageError, SubjectError
+from neurosae.errors import StimulusError, StorageError, SubjectError
+from neurosae.protocol.models import Protocol
 from neurosae.recording.encoding import check_name, encode
 from neurosae.recording.files import check_free_space, check_writable
 from neurosae.recording.session import HEADER, SCHEMA, read_header
 from neurosae.recording.shard import RESERVED
-from neurosae.schema.names import SITES
 from neurosae.schema.recordings import stimulus_coords
-from neurosae.schema.spelling import listed, nearest
+from neurosae.schema.spelling import listed
 from neurosae.stimulus.checks import check_lengths, check_tokenized
+from neurosae.subject.catalogue import SubjectCard
 from neurosae.subject.interface import Subject, Tokens
 
 SHARD_STIMULI = 256
 SHARD_BYTES = 256 * 2**20
 """A shard ends at 256 stimuli or 256 MiB of activations, whichever comes first."""
-
-
-class Sized(Protocol):
-    """What is known of a subject before it is loaded: a catalogue card, or the subject itself."""
-
-    name: str
-    n_layers: int
 
 
 @dataclass(frozen=True)
@@ -64,49 +58,61 @@ class Plan:
 
 
 def check_recordable(
-    subject: Sized, protocol: Any, stimuli: pd.DataFrame, out: Path | str, *, overwrite: bool = False
+    subject: Subject | SubjectCard,
+    protocol: Protocol,
+    stimuli: pd.DataFrame,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Refuse a recording that could not be made, before any weights are loaded.
+    """Refuse a recording that could not be made; with a card, before any weights are loaded.
 
     Parameters
     ----------
-    subject : subject, or what is known of it beforehand (``name``, ``n_layers``)
-    protocol : protocol with a ``recording`` table
+    subject : the subject, or its card (`neurosae.subject.catalogue.subject_card`)
+    protocol : what is to be recorded
     stimuli : stimulus table
     out : folder of the session
     overwrite : whether a session in ``out`` may be replaced
 
     Raises
     ------
-    ProtocolError
-        If a site is unknown.
     SubjectError
-        If a layer is out of range.
+        If the subject is not on this machine, or a layer is out of range.
     StimulusError
-        If a column has a name that recordings use themselves.
+        If a text has no tokens or too many, or a column has a name that recordings use themselves.
     StorageError
         If ``out`` cannot be written or holds something else, or the stimuli hold what NetCDF cannot keep.
     """
-    chosen_sites(protocol)
+    if isinstance(subject, SubjectCard) and not subject.available:
+        raise SubjectError(f"subject {subject.name!r} is not on this machine. {subject.how_to_get}")
+    check_inputs(subject, protocol, stimuli, Path(out), overwrite=overwrite)
+    tokenizer = subject.load_tokenizer() if isinstance(subject, SubjectCard) else subject
+    checked_tokens(tokenizer.tokenize(stimuli["text"].tolist()), stimuli, subject, protocol)
+
+
+def check_inputs(
+    subject: Subject | SubjectCard, protocol: Protocol, stimuli: pd.DataFrame, out: Path, *, overwrite: bool
+) -> None:
+    """The part of `check_recordable` that tokenizes nothing."""
     chosen_layers(protocol, subject)
     check_columns(stimuli)
-    out = Path(out)
     check_writable(out)
     same = {"protocol": protocol.sha256, "stimuli": table_sha256(stimuli)}
     output_state(out, same, overwrite=overwrite)
 
 
-def chosen_sites(protocol: Any) -> tuple[str, ...]:
-    """The sites of the protocol, each known to neurosae."""
-    for site in protocol.recording.sites:
-        if site not in SITES:
-            raise ProtocolError(f"unknown site {site!r}{nearest(site, SITES)} Sites: {listed(SITES)}.")
-    if not protocol.recording.sites:
-        raise ProtocolError(f"the protocol records no site. Sites: {listed(SITES)}.")
-    return tuple(protocol.recording.sites)
+def checked_tokens(
+    tokens: Sequence[Tokens], stimuli: pd.DataFrame, subject: Subject | SubjectCard, protocol: Protocol
+) -> Sequence[Tokens]:
+    """``tokens`` if each text has some, and no more than the subject reads or the protocol truncates."""
+    check_tokenized(stimuli, [int((~text.is_special).sum()) for text in tokens])
+    lengths = [len(text) for text in tokens]
+    check_lengths(stimuli, lengths, subject.context_length, protocol.recording.truncate)
+    return tokens
 
 
-def chosen_layers(protocol: Any, subject: Sized) -> tuple[int, ...]:
+def chosen_layers(protocol: Protocol, subject: Subject | SubjectCard) -> tuple[int, ...]:
     """The layers of the protocol in rising order, each of them a block of the subject."""
     wanted = protocol.recording.layers
     layers = range(subject.n_layers) if wanted == "all" else sorted(set(wanted))
@@ -169,7 +175,7 @@ def output_state(out: Path, same: Mapping[str, object], *, overwrite: bool) -> s
     return "done" if header["status"] == "complete" else "continue"
 
 
-def make_plan(subject: Subject, protocol: Any, stimuli: pd.DataFrame) -> Plan:
+def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Plan:
     """Tokenize the stimuli and settle what will be recorded.
 
     Raises
@@ -179,13 +185,11 @@ def make_plan(subject: Subject, protocol: Any, stimuli: pd.DataFrame) -> Plan:
     SubjectError
         If the subject lacks a site or layer.
     """
-    sites, layers = chosen_sites(protocol), chosen_layers(protocol, subject)
+    sites: tuple[str, ...] = protocol.recording.sites
+    layers = chosen_layers(protocol, subject)
     n_features = {site: subject.n_features(site) for site in sites}
-    whole = subject.tokenize(stimuli["text"].tolist())
-    truncate = str(protocol.recording.truncate)
-    check_tokenized(stimuli, [int((~text.is_special).sum()) for text in whole])
-    check_lengths(stimuli, [len(text) for text in whole], subject.context_length, truncate)
-    tokens = tuple(shortened(text, subject.context_length, truncate) for text in whole)
+    whole = checked_tokens(subject.tokenize(stimuli["text"].tolist()), stimuli, subject, protocol)
+    tokens = tuple(shortened(text, subject.context_length, protocol.recording.truncate) for text in whole)
     row_bytes = 4 * len(layers) * sum(n_features.values())
     shards = shard_bounds([len(text) for text in tokens], row_bytes)
     return Plan(

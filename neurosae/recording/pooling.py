@@ -14,10 +14,12 @@ import numpy as np
 import xarray as xr
 
 from neurosae.errors import DesignError
-from neurosae.schema.names import FEATURE, LAYER, RESPONSE_DIMS, STIMULUS, TOKEN
+from neurosae.protocol.windows import parse_window
+from neurosae.schema.names import FEATURE, LAYER, NO_TARGET, RESPONSE_DIMS, STIMULUS, TOKEN
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_recording
 from neurosae.schema.spelling import listed, nearest
+from neurosae.stimulus.targets import tokens_in_span
 
 TOP = 5
 """Number of tokens that 'topm' averages unless it is written 'topm:3'."""
@@ -28,14 +30,20 @@ _GROWING = ("max", "sum")
 
 @dataclass(frozen=True)
 class Positions:
-    """Arrays (stimulus, token): valid, rel_target, and order, the position among the valid tokens."""
+    """Arrays (stimulus, token) that windows are made of.
+
+    valid : real tokens that count
+    rel_target : position relative to the last token of the target
+    is_target : tokens that overlap the target
+    """
 
     valid: np.ndarray
     rel_target: np.ndarray
+    is_target: np.ndarray
 
     @property
     def order(self) -> np.ndarray:
-        """0 at the first valid token of each stimulus; meaningless at tokens that are not valid."""
+        """Position among the valid tokens, from 0; meaningless at tokens that are not valid."""
         return np.cumsum(self.valid, axis=1) - 1
 
     @property
@@ -61,18 +69,20 @@ def _centered(at: Positions, k: int) -> np.ndarray:
     return at.valid & (at.order >= start) & (at.order < start + k)
 
 
-def _target(at: Positions, low: int = 0, high: int = 0) -> np.ndarray:
-    return at.valid & (at.rel_target >= low) & (at.rel_target <= high)
+def _target(at: Positions, *between: int) -> np.ndarray:
+    if not between:
+        return at.valid & at.is_target
+    return at.valid & (at.rel_target >= between[0]) & (at.rel_target <= between[1])
 
 
-WINDOWS: Mapping[str, tuple[Callable[..., np.ndarray], tuple[int, ...]]] = {
-    "all": (_all, (0,)),
-    "first": (_first, (1,)),
-    "last": (_last, (1,)),
-    "centered": (_centered, (1,)),
-    "target": (_target, (0, 2)),
+WINDOWS: Mapping[str, Callable[..., np.ndarray]] = {
+    "all": _all,
+    "first": _first,
+    "last": _last,
+    "centered": _centered,
+    "target": _target,
 }
-"""Windows by name: function of the positions, and how many numbers may follow the name."""
+"""Windows by kind: positions, and the numbers written behind the kind, to (stimulus, token) bool."""
 
 
 def _mean(values: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -130,12 +140,14 @@ def pool_tokens(
     ----------
     recording : DataArray (stimulus, token, layer, feature)
     window : which valid tokens count. 'all'; 'first:k'; 'last:k'; 'centered:k', k tokens from
-        floor((T - k) / 2) of T; 'target', the last token of the target; 'target:a:b', from a to b tokens
-        relative to it, both included
+        floor((T - k) / 2) of T; 'target', the tokens that overlap the target (where the recording has no
+        character spans, its last token); 'target:a:b', from a to b tokens relative to the last token of the
+        target, both included
     how : 'mean'; 'last', the last token of the window; 'target', the last token of the target; 'max'; 'sum';
         'rate', the fraction of tokens above 0; 'mean_active', the mean of the values above 0 (NaN if there
         are none); 'topm:m', the mean of the m largest ('topm' alone is m = 5)
-    minimum : fewest tokens in a window, by default the length it asks for (1 for 'all'; m for 'topm:m')
+    minimum : fewest tokens in a window, by default the length it asks for (1 for 'all' and 'target', at least
+        m for 'topm:m')
 
     Returns
     -------
@@ -145,8 +157,10 @@ def pool_tokens(
 
     Raises
     ------
+    ProtocolError
+        If the window is none.
     DesignError
-        If the window or pooling is unknown, or no stimulus fills the window.
+        If the pooling is unknown, the window is 'relative:q', or no stimulus fills the window.
 
     Warns
     -----
@@ -182,27 +196,29 @@ def pool_tokens(
 
 
 def _positions(recording: xr.DataArray) -> Positions:
-    valid = recording.coords["valid"].transpose(STIMULUS, TOKEN).values
-    if "rel_target" not in recording.coords:
-        return Positions(valid, np.full(valid.shape, np.iinfo(np.int32).min))
-    return Positions(valid, recording.coords["rel_target"].transpose(STIMULUS, TOKEN).values)
+    fields = {name: _field(recording, name) for name in ("valid", "rel_target", "char_start", "char_end")}
+    valid, relative, start, end = fields.values()
+    if valid is None:
+        raise DesignError("the recording has no coordinate 'valid' (stimulus, token).")
+    relative = np.full(valid.shape, NO_TARGET) if relative is None else relative
+    if start is None or end is None or "target_start" not in recording.coords:
+        return Positions(valid, relative, relative == 0)
+    low, high = (recording.coords[name].values[:, None] for name in ("target_start", "target_end"))
+    return Positions(valid, relative, tokens_in_span(start, end, low, high))
+
+
+def _field(recording: xr.DataArray, name: str) -> np.ndarray | None:
+    return recording.coords[name].transpose(STIMULUS, TOKEN).values if name in recording.coords else None
 
 
 def _window(text: str, positions: Positions) -> tuple[np.ndarray, int]:
     """Tokens in the window, and the number of tokens it asks for."""
-    name, *rest = str(text).split(":")
-    if name == "relative":
-        raise DesignError("the window 'relative:q' gives q responses a stimulus; pool_tokens gives one.")
-    if name not in WINDOWS:
-        raise DesignError(f"unknown window {text!r}{nearest(name, WINDOWS)} Windows: {listed(WINDOWS)}.")
-    select, allowed = WINDOWS[name]
-    if len(rest) not in allowed or not all(re.fullmatch(r"-?\d{1,9}", part) for part in rest):
-        raise DesignError(f"window {text!r}: {name!r} takes {' or '.join(map(str, allowed))} whole numbers.")
-    numbers = [int(part) for part in rest]
-    length = numbers[1] - numbers[0] + 1 if len(numbers) == 2 else (numbers[0] if numbers else 1)
-    if length < 1:
-        raise DesignError(f"window {text!r} holds no token. Give a length of at least 1, or a rising range.")
-    return select(positions, *numbers), length
+    window = parse_window(text)
+    if window.kind not in WINDOWS:
+        raise DesignError(f"the window {text!r} gives several responses a stimulus; pool_tokens gives one.")
+    numbers = window.numbers
+    length = numbers[1] - numbers[0] + 1 if len(numbers) == 2 else max(numbers, default=1)
+    return WINDOWS[window.kind](positions, *numbers), length
 
 
 def _pooling(how: str) -> tuple[Callable[..., np.ndarray], int | None]:

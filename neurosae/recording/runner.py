@@ -11,15 +11,10 @@ import numpy as np
 import pandas as pd
 
 from neurosae.errors import StorageError
+from neurosae.protocol.models import Protocol
 from neurosae.recording.files import storage_error, sweep_parts, write_json
 from neurosae.recording.header import file_attrs, now, register
-from neurosae.recording.plan import (
-    Plan,
-    check_recordable,
-    check_room,
-    make_plan,
-    output_state,
-)
+from neurosae.recording.plan import Plan, check_inputs, check_room, make_plan, output_state
 from neurosae.recording.session import (
     HEADER,
     Session,
@@ -41,7 +36,7 @@ _LOCK = ".writer.lock"
 
 def record(
     subject: Subject,
-    protocol: Any,
+    protocol: Protocol,
     out: Path | str,
     *,
     overwrite: bool = False,
@@ -70,13 +65,13 @@ def record(
     ------
     StorageError
         If ``out`` cannot be written, holds something else, is in use, or the disk is full.
-    StimulusError, SubjectError, ProtocolError
+    StimulusError, SubjectError
         If the stimuli, layers or sites cannot be recorded; nothing is run then.
     """
     out = Path(out)
     stimuli = load_stimuli(protocol.stimuli) if stimuli is None else stimuli
     _restore(out)
-    check_recordable(subject, protocol, stimuli, out, overwrite=overwrite)
+    check_inputs(subject, protocol, stimuli, out, overwrite=overwrite)
     plan = make_plan(subject, protocol, stimuli)
     state = output_state(out, plan.config, overwrite=overwrite)
     if state == "done":
@@ -123,7 +118,7 @@ def _swap(new: Path, out: Path) -> None:
 def _record_into(
     folder: Path,
     subject: Subject,
-    protocol: Any,
+    protocol: Protocol,
     stimuli: pd.DataFrame,
     plan: Plan,
     progress: Progress | None,

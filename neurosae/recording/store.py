@@ -6,6 +6,7 @@ checks them, and only then removes the shards; it can be interrupted and started
 
 import hashlib
 import json
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -218,8 +219,8 @@ def consolidate(folder: Path) -> None:
                 _write_layer(store, index, folder / name)
                 _enter(folder, {"layer": name, "rows": store.bounds[-1]}, name)
         append_line(folder / MANIFEST, json.dumps({"status": CONSOLIDATED}))
-    for path in (folder / "shards").glob("*"):
-        path.unlink()
+    if (folder / "shards").exists():
+        shutil.rmtree(folder / "shards")
 
 
 def _write_layer(store: Store, index: int, path: Path) -> None:

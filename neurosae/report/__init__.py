@@ -1,1 +1,20 @@
 """The study runner and the self-contained HTML report."""
+
+from neurosae.protocol.models import json_schema
+from neurosae.report.page import load_findings, write_report
+from neurosae.report.study import StudyPlan, check_study, open_study, record_study, run_study
+from neurosae.report.validation import validate
+from neurosae.subject.doctor import diagnose
+
+__all__ = [
+    "StudyPlan",
+    "check_study",
+    "diagnose",
+    "json_schema",
+    "load_findings",
+    "open_study",
+    "record_study",
+    "run_study",
+    "validate",
+    "write_report",
+]

@@ -14,7 +14,7 @@ from neurosae.plotting import (
     plot_token_strip,
     plot_tuning,
 )
-from neurosae.protocol.models import ContrastTable, DecodingTable, RsaTable, SelectivityTable
+from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
 from neurosae.report.figures import Picture, picture
 from neurosae.report.findings import (
     Finding,
@@ -32,9 +32,9 @@ from neurosae.schema.names import FEATURE, LAYER, STIMULUS
 ALPHA = 0.05
 
 
-def contrast_section(study: Study, table: ContrastTable) -> Section:
+def contrast_section(study: Study, table: ContrastPlan) -> Section:
     """The map of a contrast, its ROI, and the ROI's response in held-out stimuli."""
-    cmap = study.shelf.load(f"contrast_map-{table.name}")
+    cmap = study.shelf.dataset(f"contrast_map-{table.name}")
     passed = cmap["p_adjusted"] <= ALPHA
     signs = np.sign(cmap["effect"].where(passed))
     n = count_units(cmap)
@@ -54,7 +54,7 @@ def contrast_section(study: Study, table: ContrastTable) -> Section:
         note=f"of {cmap.attrs['family_size']}, {cmap.attrs['test']}, {cmap.attrs['correct']}",
     )
     more, pictures, findings = _roi_parts(study, table, cmap) if table.localize else ((), (), ())
-    roi = study.shelf.load(f"roi-{table.name}") if table.localize else None
+    roi = study.shelf.dataset(f"roi-{table.name}") if table.localize else None
     overview = picture(plot_contrast_map(cmap, roi=roi), say("map_caption", cmap=cmap), wide=True)
     return Section(
         f"Contrast: {table.contrast}",
@@ -66,10 +66,10 @@ def contrast_section(study: Study, table: ContrastTable) -> Section:
 
 
 def _roi_parts(
-    study: Study, table: ContrastTable, cmap: xr.Dataset
+    study: Study, table: ContrastPlan, cmap: xr.Dataset
 ) -> tuple[tuple[str, ...], tuple[Picture, ...], tuple[Finding, ...]]:
-    roi = study.shelf.load(f"roi-{table.name}")
-    held_out = study.shelf.load(f"held_out-{table.name}")
+    roi = study.shelf.dataset(f"roi-{table.name}")
+    held_out = study.shelf.dataset(f"held_out-{table.name}")
     per_layer = roi["member"].sum(FEATURE)
     text = say(
         "held_out",
@@ -94,7 +94,7 @@ def _strongest(cmap: xr.Dataset) -> tuple[int, int]:
     return int(cmap[LAYER].values[row]), int(cmap[FEATURE].values[column])
 
 
-def _strip(study: Study, table: ContrastTable, layer: int, feature: int) -> Axes:
+def _strip(study: Study, table: ContrastPlan, layer: int, feature: int) -> Axes:
     recording = study.recording(table.site)
     conditions = recording["condition"].values
     labels = recording[STIMULUS].values
@@ -102,11 +102,11 @@ def _strip(study: Study, table: ContrastTable, layer: int, feature: int) -> Axes
     return plot_token_strip(recording, stimuli=chosen[:6], layer=layer, feature=feature)
 
 
-def rsa_section(study: Study, table: RsaTable) -> Section:
+def rsa_section(study: Study, table: RsaPlan) -> Section:
     """The RDM, its fit to the category model, and the category index over layers."""
-    category = study.shelf.load(f"category_rsa-{table.name}")
-    fit = study.shelf.load(f"compare_rdms-{table.name}")
-    rdm = study.shelf.load(f"rdm-{table.name}")
+    category = study.shelf.dataset(f"category_rsa-{table.name}")
+    fit = study.shelf.dataset(f"compare_rdms-{table.name}")
+    rdm = study.shelf.array(f"rdm-{table.name}")
     layer = half_depth(category)
     text = say(
         "rsa",
@@ -135,10 +135,10 @@ def rsa_section(study: Study, table: RsaTable) -> Section:
     return Section(title, f"rsa-{table.name}", (text,), pictures=pictures, findings=findings)
 
 
-def selectivity_section(study: Study, table: SelectivityTable) -> Section:
+def selectivity_section(study: Study, table: SelectivityPlan) -> Section:
     """How selective single features are, against the null, and how the most selective are tuned."""
-    index = study.shelf.load(f"selectivity-{table.name}")
-    curves = study.shelf.load(f"tuning-{table.name}")
+    index = study.shelf.dataset(f"selectivity-{table.name}")
+    curves = study.shelf.dataset(f"tuning-{table.name}")
     passed = (index["q_fdr"] <= ALPHA).values
     names, counts = np.unique(index["preferred"].values[passed], return_counts=True)
     n = count_units(index)
@@ -174,7 +174,7 @@ def selectivity_section(study: Study, table: SelectivityTable) -> Section:
 
 
 def _top_table(study: Study, name: str, layer: int, feature: int) -> Table:
-    top = study.shelf.load(f"top_stimuli-{name}-{layer}-{feature}")
+    top = study.shelf.dataset(f"top_stimuli-{name}-{layer}-{feature}")
     rows = tuple(
         (number(float(response)), str(condition), str(text))
         for response, condition, text in zip(
@@ -186,9 +186,9 @@ def _top_table(study: Study, name: str, layer: int, feature: int) -> Table:
     )
 
 
-def decoding_section(study: Study, table: DecodingTable) -> Section:
+def decoding_section(study: Study, table: DecodingPlan) -> Section:
     """How well conditions are decoded from held-out units, by layer."""
-    decoding = study.shelf.load(f"decode-{table.name}")
+    decoding = study.shelf.dataset(f"decode-{table.name}")
     layer = half_depth(decoding)
     finding = layer_finding(f"decoding of {table.condition}", "AUROC", decoding, "auroc", headline=True)
     text = say(

@@ -3,7 +3,7 @@
 import xarray as xr
 
 from neurosae.plotting import plot_dose_response, plot_lesion
-from neurosae.protocol.models import CausalTable
+from neurosae.protocol.tables import CausalPlan
 from neurosae.report.figures import picture
 from neurosae.report.findings import Finding, causal_findings, count_units
 from neurosae.report.prose import say
@@ -11,17 +11,17 @@ from neurosae.report.section import Section
 from neurosae.report.steps import Study
 
 
-def causal_section(study: Study, table: CausalTable) -> Section:
+def causal_section(study: Study, table: CausalPlan) -> Section:
     """What one causal experiment of the protocol showed."""
-    causal = study.shelf.load(f"causal-{table.name}")
+    causal = study.shelf.dataset(f"causal-{table.name}")
     readouts = [str(name) for name in causal["readout"].values]
     headline = "log_odds" if "log_odds" in readouts else readouts[0]
     if table.lesion is not None:
         return _lesion(table, causal, readouts, headline)
-    return _stimulation(table, causal, study.shelf.load(f"dose_response-{table.name}"), headline)
+    return _stimulation(table, causal, study.shelf.dataset(f"dose_response-{table.name}"), headline)
 
 
-def _lesion(table: CausalTable, causal: xr.Dataset, readouts: list[str], headline: str) -> Section:
+def _lesion(table: CausalPlan, causal: xr.Dataset, readouts: list[str], headline: str) -> Section:
     findings = causal_findings(f"lesion, {table.name}", causal, table.name, headline=headline)
     main = next(finding for finding in findings if finding.headline)
     one = causal.sel(perturbation=table.name, readout=headline)
@@ -47,7 +47,7 @@ def _lesion(table: CausalTable, causal: xr.Dataset, readouts: list[str], headlin
     return Section(title, f"causal-{table.name}", (text, check), pictures=pictures, findings=tuple(findings))
 
 
-def _stimulation(table: CausalTable, causal: xr.Dataset, slopes: xr.Dataset, headline: str) -> Section:
+def _stimulation(table: CausalPlan, causal: xr.Dataset, slopes: xr.Dataset, headline: str) -> Section:
     readouts = [str(name) for name in slopes["readout"].values]
     findings = tuple(_slope_finding(table.name, slopes, readout, headline) for readout in readouts)
     text = say(

@@ -19,6 +19,6 @@ class Picture:
 def picture(ax: Axes, caption: str, *, wide: bool = False, dpi: int = 130) -> Picture:
     """Render the figure that holds ``ax``; nothing is written to disk."""
     buffer = io.BytesIO()
-    ax.figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    ax.get_figure(root=True).savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(f"data:image/png;base64,{encoded}", caption, wide)

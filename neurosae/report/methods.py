@@ -16,7 +16,9 @@ def stimuli_section(study: Study) -> Section:
     responses = study.responses()
     stimuli = stimulus_table(responses)
     unit = unit_column(stimuli)
-    counts = ", ".join(f"{count} {name}" for name, count in stimuli["condition"].value_counts(sort=False).items())
+    counts = ", ".join(
+        f"{count} {name}" for name, count in stimuli["condition"].value_counts(sort=False).items()
+    )
     text = say(
         "methods_stimuli",
         stimuli=study.session.provenance["stimuli"],
@@ -37,8 +39,8 @@ def _table(balance: pd.DataFrame) -> Table:
         for row in shown.itertuples(index=False)
     )
     caption = (
-        "Balance of the conditions. d is the largest standardised difference between two conditions (Cohen's d); "
-        "surprisal is the subject's own, in bits, and may be a result rather than a confound."
+        "Balance of the conditions. largest_d is the largest standardised difference between two conditions "
+        "(Cohen's d). Surprisal is the subject's own, in bits: it may be a result rather than a confound."
     )
     return Table(tuple(str(name) for name in shown.columns), rows, tuple(range(1, shown.shape[1])), caption)
 
@@ -53,12 +55,13 @@ def methods_section(study: Study) -> Section:
         window=protocol.responses.window,
         how=protocol.responses.how,
     )
-    closing = say("inference", planned=protocol.planned, sha=protocol.sha256)
+    sha = study.session.provenance["protocol"]["sha256"]
+    closing = say("inference", planned=protocol.planned, sha=sha)
     return Section("Methods", "methods", (opening, *_analyses(study, protocol), closing))
 
 
 def _analyses(study: Study, protocol: Protocol) -> tuple[str, ...]:
-    load = study.shelf.load
+    load = study.shelf.dataset
     return (
         *(say("methods_contrast", table=t, cmap=load(f"contrast_map-{t.name}")) for t in protocol.contrasts),
         *(say("methods_rsa", table=t) for t in protocol.rsa),

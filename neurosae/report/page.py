@@ -5,10 +5,15 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from neurosae.recording.files import write_atomically
-from neurosae.report.analysis_sections import contrast_section, decoding_section, rsa_section, selectivity_section
+from neurosae.recording.files import write_text
+from neurosae.report.analysis_sections import (
+    contrast_section,
+    decoding_section,
+    rsa_section,
+    selectivity_section,
+)
 from neurosae.report.causal_sections import causal_section
 from neurosae.report.findings import Finding, number
 from neurosae.report.methods import methods_section, stimuli_section
@@ -30,8 +35,8 @@ def write_report(study: Study) -> Path:
     sections = report_sections(study)
     findings = [finding for section in sections for finding in section.findings]
     folder = study.session.path
-    write_atomically(folder / FINDINGS, json.dumps([_plain(finding) for finding in findings], indent=1))
-    write_atomically(folder / REPORT, _page(study, sections, findings))
+    write_text(folder / FINDINGS, json.dumps([_plain(finding) for finding in findings], indent=1))
+    write_text(folder / REPORT, _page(study, sections, findings))
     return folder / REPORT
 
 
@@ -62,11 +67,16 @@ def report_sections(study: Study) -> list[Section]:
 
 def _page(study: Study, sections: list[Section], findings: list[Finding]) -> str:
     origin = study.session.provenance
-    meta = f"Subject {study.protocol.subject} · protocol {study.protocol.sha256[:12]} · recorded {origin['started']}"
+    facts = {
+        "Subject": origin["subject"]["name"],
+        "protocol": origin["protocol"]["sha256"][:12],
+        "recorded": origin["recording"]["created"],
+        "neurosae": origin["recording"]["neurosae"],
+    }
     return _template().render(
         title=study.protocol.name.replace("_", " "),
         question=study.protocol.question,
-        meta=meta,
+        meta=" · ".join(f"{key} {value}" for key, value in facts.items()),
         sections=sections,
         findings=findings,
         headlines=[finding for finding in findings if finding.headline],
@@ -75,7 +85,7 @@ def _page(study: Study, sections: list[Section], findings: list[Finding]) -> str
 
 
 @cache
-def _template() -> object:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("neurosae", "report"), autoescape=True, undefined=StrictUndefined
     )

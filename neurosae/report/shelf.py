@@ -5,6 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from neurosae.errors import StorageError
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.schema.provenance import Labelled
 
@@ -19,27 +20,27 @@ class Shelf:
     def __init__(self, session: Path) -> None:
         self.folder = session / "derived"
 
-    def path(self, name: str) -> Path:
-        """File that holds, or would hold, the result ``name``."""
-        return self.folder / f"{name}.nc"
+    def dataset(self, name: str, compute: Callable[[], xr.Dataset] | None = None) -> xr.Dataset:
+        """The Dataset ``name``: loaded if it is there, else computed and stored.
 
-    def dataset(self, name: str, compute: Callable[[], Labelled]) -> xr.Dataset:
-        """The Dataset ``name``: loaded if it is there, else computed and stored."""
+        Raises
+        ------
+        StorageError
+            If it is not there and nothing computes it.
+        """
         result = self._result(name, compute)
         return result if isinstance(result, xr.Dataset) else result.to_dataset(name=name)
 
-    def array(self, name: str, compute: Callable[[], Labelled]) -> xr.DataArray:
-        """The DataArray ``name``: loaded if it is there, else computed and stored."""
+    def array(self, name: str, compute: Callable[[], xr.DataArray] | None = None) -> xr.DataArray:
+        """The DataArray ``name``, as `dataset`."""
         result = self._result(name, compute)
         return result if isinstance(result, xr.DataArray) else next(iter(result.values()))
 
-    def _result(self, name: str, compute: Callable[[], Labelled]) -> Labelled:
-        path = self.path(name)
+    def _result(self, name: str, compute: Callable[[], Labelled] | None) -> Labelled:
+        path = self.folder / f"{name}.nc"
         if not path.exists():
+            if compute is None:
+                raise StorageError(f"{path} is missing: the study is not finished. Run it again.")
             self.folder.mkdir(exist_ok=True)
             save_netcdf(compute(), path)
         return load_netcdf(path)
-
-    def load(self, name: str) -> Labelled:
-        """A result that was stored before."""
-        return load_netcdf(self.path(name))

@@ -9,21 +9,25 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from neurosae.analysis.category import category_rsa
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.decoding import decode
 from neurosae.analysis.localizer import cross_localize, localize
-from neurosae.analysis.rsa import category_rsa, compare_rdms, model_rdm, rdm
+from neurosae.analysis.rsa import compare_rdms, model_rdm, rdm
 from neurosae.analysis.selectivity import selectivity_index, top_stimuli, tuning
 from neurosae.causal.effects import dissociate, dose_response
 from neurosae.causal.experiment import run_causal
 from neurosae.causal.perturbation import Direction, Lesion, Stimulation
-from neurosae.protocol.models import (
-    CausalTable,
-    ContrastTable,
-    DecodingTable,
-    Protocol,
-    RsaTable,
-    SelectivityTable,
+from neurosae.errors import ProtocolError
+from neurosae.protocol.models import Protocol
+from neurosae.protocol.tables import (
+    CausalPlan,
+    ContrastPlan,
+    DecodingPlan,
+    LesionPlan,
+    RsaPlan,
+    SelectivityPlan,
+    StimulationPlan,
 )
 from neurosae.recording.pooling import pool_tokens
 from neurosae.recording.session import Session
@@ -34,6 +38,12 @@ from neurosae.subject.interface import Subject
 
 Progress = Callable[[str], Callable[[int, int], None]]
 """Announces a step by name and gives back a function (done, total) that reports its progress."""
+
+
+def silent(_step: str) -> Callable[[int, int], None]:
+    """Announce nothing: the progress of a script."""
+    return lambda _done, _total: None
+
 
 SHOWN_FEATURES = 4
 """How many of the most selective features the report draws tuning curves for."""
@@ -95,7 +105,7 @@ def balance_table(session: Session, *, by: str = "condition") -> pd.DataFrame:
     return balance_report(session.stimuli, covariates, by=by)
 
 
-def _contrast(study: Study, table: ContrastTable) -> None:
+def _contrast(study: Study, table: ContrastPlan) -> None:
     study.progress(f"contrast {table.name}")
     responses = study.responses(table.site)
     cmap = study.shelf.dataset(
@@ -113,50 +123,51 @@ def _contrast(study: Study, table: ContrastTable) -> None:
     )
     if table.localize is None:
         return
-    rule = {
-        key: value for key in ("fraction", "n", "q") if (value := getattr(table.localize, key)) is not None
-    }
+    rule = table.localize.model_dump(exclude={"folds"}, exclude_none=True)
     study.shelf.dataset(f"roi-{table.name}", lambda: localize(cmap, **rule))
-    study.shelf.dataset(
-        f"held_out-{table.name}",
-        lambda: cross_localize(
-            responses,
-            table.contrast,
-            fraction=table.localize.fraction or _fraction(cmap, study, table),
-            folds=table.localize.folds,
-            test=table.test,
-            unit=table.unit,
-            seed=study.protocol.seed,
-        ),
+    if table.localize.folds is not None:
+        folds, fraction = table.localize.folds, table.localize.fraction or 0.01
+        compute = partial(_held_out, study, table, responses, fraction=fraction, folds=folds)
+        study.shelf.dataset(f"held_out-{table.name}", compute)
+
+
+def _held_out(
+    study: Study, table: ContrastPlan, responses: xr.DataArray, *, fraction: float, folds: int
+) -> xr.Dataset:
+    return cross_localize(
+        responses,
+        table.contrast,
+        fraction=fraction,
+        folds=folds,
+        test=table.test,
+        unit=table.unit,
+        seed=study.protocol.seed,
     )
 
 
-def _fraction(cmap: xr.Dataset, study: Study, table: ContrastTable) -> float:
-    """Share of valid features in the ROI, so that folds choose as many as the whole."""
-    member = study.shelf.load(f"roi-{table.name}")["member"]
-    return float(member.sum()) / float(cmap["valid"].sum())
-
-
-def _rsa(study: Study, table: RsaTable) -> None:
+def _rsa(study: Study, table: RsaPlan) -> None:
     study.progress(f"RSA {table.name}")
-    responses, seed = study.responses(), study.protocol.seed
-    settings = {"n_permutations": table.n_permutations, "seed": seed}
-    dissimilarity = study.shelf.array(f"rdm-{table.name}", lambda: rdm(responses, metric=table.metric))
+    responses = study.responses(table.site)
+    settings = {"n_permutations": table.n_permutations, "seed": study.protocol.seed}
+    dissimilarity = study.shelf.array(
+        f"rdm-{table.name}", lambda: rdm(responses, metric=table.metric, unit=table.unit)
+    )
+    model = model_rdm(responses, table.condition, unit=table.unit)
     study.shelf.dataset(
         f"compare_rdms-{table.name}",
-        lambda: compare_rdms(
-            dissimilarity, model_rdm(responses, table.condition), method=table.method, **settings
-        ),
+        lambda: compare_rdms(dissimilarity, model, method=table.method, **settings),
     )
     study.shelf.dataset(
         f"category_rsa-{table.name}",
-        lambda: category_rsa(responses, table.condition, index=table.index, **settings),
+        lambda: category_rsa(
+            responses, table.condition, index=table.index, metric=table.metric, unit=table.unit, **settings
+        ),
     )
 
 
-def _selectivity(study: Study, table: SelectivityTable) -> None:
+def _selectivity(study: Study, table: SelectivityPlan) -> None:
     study.progress(f"selectivity {table.name}")
-    responses = study.responses()
+    responses = study.responses(table.site)
     index = study.shelf.dataset(
         f"selectivity-{table.name}",
         lambda: selectivity_index(
@@ -164,11 +175,12 @@ def _selectivity(study: Study, table: SelectivityTable) -> None:
             table.condition,
             index=table.index,
             rectify=table.rectify,
+            unit=table.unit,
             n_permutations=table.n_permutations,
             seed=study.protocol.seed,
         ),
     )
-    study.shelf.dataset(f"tuning-{table.name}", lambda: tuning(responses, table.condition))
+    study.shelf.dataset(f"tuning-{table.name}", lambda: tuning(responses, table.condition, unit=table.unit))
     for layer, feature in most_selective(index):
         name = f"top_stimuli-{table.name}-{layer}-{feature}"
         study.shelf.dataset(name, partial(top_stimuli, responses, layer=layer, feature=feature, n=8))
@@ -180,15 +192,16 @@ def most_selective(index: xr.Dataset, n: int = SHOWN_FEATURES) -> list[tuple[int
     order = np.argsort(-np.nan_to_num(score.values, nan=-np.inf), kind="stable")
     preferred = index["preferred"].stack(cell=(LAYER, FEATURE)).values[order]
     first = [order[np.flatnonzero(preferred == name)[0]] for name in sorted(set(preferred[: 50 * n])) if name]
-    return [tuple(int(value) for value in score["cell"].values[cell]) for cell in first[:n]]
+    cells = [score["cell"].values[cell] for cell in first[:n]]
+    return [(int(layer), int(feature)) for layer, feature in cells]
 
 
-def _decoding(study: Study, table: DecodingTable) -> None:
+def _decoding(study: Study, table: DecodingPlan) -> None:
     study.progress(f"decoding {table.name}")
     study.shelf.dataset(
         f"decode-{table.name}",
         lambda: decode(
-            study.responses(),
+            study.responses(table.site),
             table.condition,
             groups=table.groups,
             select=table.select,
@@ -198,7 +211,7 @@ def _decoding(study: Study, table: DecodingTable) -> None:
     )
 
 
-def _causal(study: Study, table: CausalTable, subject: Callable[[], Subject], stimuli: pd.DataFrame) -> None:
+def _causal(study: Study, table: CausalPlan, subject: Callable[[], Subject], stimuli: pd.DataFrame) -> None:
     progress = study.progress(f"causal experiment {table.name}")
     result = study.shelf.dataset(
         f"causal-{table.name}",
@@ -216,34 +229,50 @@ def _causal(study: Study, table: CausalTable, subject: Callable[[], Subject], st
         study.shelf.dataset(f"dose_response-{table.name}", lambda: dose_response(result))
 
 
-def _perturbation(study: Study, table: CausalTable) -> Lesion | Stimulation:
+def _perturbation(study: Study, table: CausalPlan) -> Lesion | Stimulation:
     if table.lesion is not None:
-        roi = study.shelf.load(f"roi-{table.lesion.roi}")
-        site = _contrast_of(study, table.lesion.roi).site
-        return Lesion(roi, how=table.lesion.how, reference=study.recording(site))
-    contrast = _contrast_of(study, table.stimulation.contrast)
+        return _lesion(study, table.lesion)
+    if table.stimulation is not None:
+        return _stimulation(study, table.stimulation)
+    raise ProtocolError(f"causal {table.name}: neither lesion nor stimulation.")
+
+
+def _lesion(study: Study, plan: LesionPlan) -> Lesion:
+    reference = study.recording(_contrast_of(study, plan.roi).site)
+    return Lesion(study.shelf.dataset(f"roi-{plan.roi}"), how=plan.how, reference=reference)
+
+
+def _stimulation(study: Study, plan: StimulationPlan) -> Stimulation:
+    contrast = _contrast_of(study, plan.contrast)
     direction = Direction.from_contrast(
-        study.responses(contrast.site), contrast.contrast, layer=table.stimulation.layer
+        study.responses(contrast.site),
+        contrast.contrast,
+        layer=plan.layer,
+        reference=study.recording(contrast.site),
     )
-    return Stimulation(direction, dose=table.stimulation.dose)
+    return Stimulation(direction, dose=plan.dose)
 
 
-def _contrast_of(study: Study, name: str) -> ContrastTable:
+def _contrast_of(study: Study, name: str) -> ContrastPlan:
     return next(table for table in study.protocol.contrasts if table.name == name)
 
 
 def _dissociations(study: Study) -> None:
-    """Compare every two experiments that lesion the same ROI on different tasks."""
-    lesions = [table for table in study.protocol.causal if table.lesion is not None]
-    for first, second in itertools.pairwise(lesions):
-        if first.lesion.roi == second.lesion.roi:
-            study.shelf.dataset(
-                f"dissociation-{first.name}-{second.name}",
-                partial(_dissociate, study, first.name, second.name),
-            )
+    """Compare every two successive experiments that lesion the same ROI on different tasks."""
+    for first, second in dissociable(study.protocol):
+        study.shelf.dataset(f"dissociation-{first}-{second}", partial(_dissociate, study, first, second))
+
+
+def dissociable(protocol: Protocol) -> list[tuple[str, str]]:
+    """Names of successive experiments that lesion the same ROI, so that their effects can be compared."""
+    lesions = [(table.name, table.lesion.roi) for table in protocol.causal if table.lesion is not None]
+    return [(a, b) for (a, roi), (b, other) in itertools.pairwise(lesions) if roi == other]
 
 
 def _dissociate(study: Study, first: str, second: str) -> xr.Dataset:
-    return dissociate(
-        study.shelf.load(f"causal-{first}"), study.shelf.load(f"causal-{second}"), seed=study.protocol.seed
-    )
+    """Compare what the lesion did to two tasks; the lesion bears the name of its experiment."""
+    results = [
+        study.shelf.dataset(f"causal-{name}").assign_coords(perturbation=["lesion"])
+        for name in (first, second)
+    ]
+    return dissociate(*results, "lesion", seed=study.protocol.seed)

@@ -18,8 +18,8 @@ _ALLOWANCES = (64, 32, 16, 8, 4, 2, 1, 0)
 def batches(tokens: Sequence[Tokens], batch_tokens: int) -> list[np.ndarray]:
     """Which texts to run together so that little of a batch is padding.
 
-    Texts are sorted by length, longest first, and cut where a batch would exceed ``batch_tokens`` padded tokens
-    (texts × longest text) or the padding of all batches would exceed 5 % of the tokens run.
+    Texts are sorted by length, longest first, and cut where a batch would exceed ``batch_tokens`` padded
+    tokens (texts × longest text) or the padding of all batches would exceed 5 % of the tokens run.
 
     Parameters
     ----------
@@ -106,7 +106,8 @@ def run_all(
     >>> from neurosae.subject.toy import ToySubject
     >>> toy = ToySubject()
     >>> texts = toy.tokenize(["the keys are here", "the key"])
-    >>> [(rows.tolist(), read.surprisal.size) for rows, read in run_all(toy, texts, batch_tokens=5, surprisal=True)]
+    >>> parts = run_all(toy, texts, batch_tokens=5, surprisal=True)
+    >>> [(numbers.tolist(), readings.surprisal.size) for numbers, readings in parts]
     [([0], 5), ([1], 3)]
     """
     waiting = batches(tokens, batch_tokens)[::-1]
@@ -133,8 +134,8 @@ def _attempt(subject: Subject, tokens: Sequence[Tokens], kwargs: dict[str, Any])
             raise
         if len(tokens) == 1:
             raise SubjectError(
-                f"a text of {len(tokens[0])} tokens alone does not fit into memory; shorten it, ask for fewer "
-                "layers or sites, or load the subject with dtype='bfloat16'."
+                f"a text of {len(tokens[0])} tokens alone does not fit into memory; shorten it, ask for "
+                "fewer layers or sites, or load the subject with dtype='bfloat16'."
             ) from error
     return None
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +28,9 @@ from neurosae.subject.tokenizer import SubjectTokenizer
 class BridgeSubject:
     """A decoder-only language model in a local folder.
 
-    ``model`` is the plain Hugging Face model that is run; ``bridge`` is a TransformerBridge over a second tree
-    of modules with the same weight tensors, which knows where each site is. Weights are used as they are:
-    nothing is folded, centred or processed, and processing the bridge's weights would change the subject.
+    ``model`` is the plain Hugging Face model that is run; ``bridge`` is a TransformerBridge over a second
+    tree of modules with the same weight tensors, which knows where each site is. Weights are used as they
+    are: nothing is folded or centred, and processing the weights of ``bridge`` would change the subject.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ class BridgeSubject:
     Raises
     ------
     SubjectError
-        If the folder is incomplete, the device or dtype is unknown, or TransformerBridge lacks the architecture.
+        If the folder is incomplete, the device or dtype unknown, or the architecture not supported.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class BridgeSubject:
         return str(self._known.get("weights_sha256") or weights_sha256(self._folder))
 
     def describe(self) -> dict[str, object]:
-        """Identity for provenance: source, hashes of weights and tokenizer, precision, BOS policy, versions."""
+        """Identity for provenance: source, hashes of weights and tokenizer, dtype, BOS policy, versions."""
         config = self.model.config
         return {
             "name": self.name,
@@ -196,7 +195,7 @@ class BridgeSubject:
             self.n_features(site)
             if not 0 <= layer < self.n_layers:
                 raise SubjectError(
-                    f"subject {self.name!r} has no layer {layer}; layers are numbered 0 to {self.n_layers - 1}."
+                    f"subject {self.name!r} has no layer {layer}; layers: 0 to {self.n_layers - 1}."
                 )
         for edit in edits:
             check_edit(edit, self.n_features(edit.site))

@@ -69,7 +69,9 @@ def intact_record(folder: Path, version: int, *, hashes: bool = True) -> dict[st
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
         files = dict(record["files"])
         is_wanted = record["version"] == version and isinstance(record["source_sha256"], str) and files
-        return record if is_wanted and all(_is_intact(folder, files, name, hashes) for name in files) else None
+        return (
+            record if is_wanted and all(_is_intact(folder, files, name, hashes) for name in files) else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

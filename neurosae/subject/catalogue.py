@@ -1,28 +1,24 @@
 """Which subjects there are, what each is like before it is loaded, and how to load one."""
 
 import importlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
-
-from huggingface_hub import scan_cache_dir, snapshot_download
-from huggingface_hub.errors import CacheNotFound, HfHubHTTPError, LocalEntryNotFoundError
+from typing import Any, Protocol, cast
 
 from neurosae.errors import SubjectError
 from neurosae.schema.spelling import nearest
-from neurosae.subject import smollm2
-from neurosae.subject.folder import CONFIG_FILE, LAYOUT, file_sha256, model_sizes
+from neurosae.subject import hub, smollm2
+from neurosae.subject.folder import TOKENIZER_FILE, model_sizes
 from neurosae.subject.interface import Subject, Tokens
 from neurosae.subject.tokenizer import SubjectTokenizer
 
-_CLASSES = {"toy": ("neurosae.subject.toy", "ToySubject"), "bridge": ("neurosae.subject.bridge", "BridgeSubject")}
+TOY = "toy"
+_CLASSES = {
+    TOY: ("neurosae.subject.toy", "ToySubject"),
+    "bridge": ("neurosae.subject.bridge", "BridgeSubject"),
+}
 """Kind of subject → module and class; by name, because the second loads torch."""
-
-BUILT_IN = ("toy", smollm2.NAME)
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HUB_FILES = ("*.json", "*.safetensors", "*.jinja")
 
 
 class Tokenizer(Protocol):
@@ -40,7 +36,7 @@ class SubjectCard:
     name : as given to `load_subject`
     n_layers, d_model, context_length : sizes
     available : whether `load_subject` would find it on this machine
-    how_to_get : the command or layout that makes it available
+    how_to_get : how it becomes available, with the command
     special_strings : texts that stand for control tokens; in a stimulus they are read as plain characters
     load_tokenizer : gives an object whose ``tokenize`` returns the very tokens that the subject will
     """
@@ -55,9 +51,7 @@ class SubjectCard:
     load_tokenizer: Callable[[], Tokenizer]
 
 
-def load_subject(
-    name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = True
-) -> Subject:
+def load_subject(name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = True) -> Subject:
     """The subject called ``name``, ready to run.
 
     Parameters
@@ -81,8 +75,8 @@ def load_subject(
     >>> load_subject("toy").n_layers
     4
     """
-    if name == "toy":
-        return cast(Subject, _class_of("toy")())
+    if name == TOY:
+        return cast(Subject, _class_of(TOY)())
     folder, known = _locate(name, offline)
     return cast(Subject, _class_of("bridge")(name, folder, device=device, dtype=dtype, known=known))
 
@@ -109,20 +103,7 @@ def subject_card(name: str) -> SubjectCard:
     >>> card.available, card.n_layers, card.d_model
     (True, 4, 32)
     """
-    if name == "toy":
-        toy = _class_of("toy")()
-        sizes = {"n_layers": toy.n_layers, "d_model": toy.d_model, "context_length": toy.context_length}
-        return SubjectCard(name, **sizes, available=True, **_ABOUT_TOY, load_tokenizer=lambda: toy)
-    if name == smollm2.NAME:
-        return SubjectCard(
-            name,
-            **smollm2.SIZES,
-            available=smollm2.is_available(),
-            how_to_get=smollm2.HOW_TO_GET,
-            special_strings=smollm2.SPECIAL_STRINGS,
-            load_tokenizer=lambda: SubjectTokenizer(smollm2.model_folder()[0]),
-        )
-    return _folder_card(name)
+    return _CARDS.get(name, _folder_card)(name)
 
 
 def list_subjects() -> list[SubjectCard]:
@@ -133,23 +114,64 @@ def list_subjects() -> list[SubjectCard]:
     >>> [card.name for card in list_subjects()][:2]
     ['toy', 'smollm2-135m']
     """
-    cached = [subject_card(name) for name in _cached_names()]
-    return [*(subject_card(name) for name in BUILT_IN), *(card for card in cached if card.available)]
+    return [subject_card(name) for name in (*_CARDS, *hub.cached_names())]
+
+
+def _toy_card(name: str) -> SubjectCard:
+    toy = _class_of(TOY)()
+    special = tuple(str(piece) for piece in toy.tokenize([""])[0].token_str)
+    sizes = (toy.n_layers, toy.d_model, toy.context_length)
+    return SubjectCard(name, *sizes, True, "It is part of neurosae.", special, lambda: toy)
+
+
+def _smollm2_card(name: str) -> SubjectCard:
+    return SubjectCard(
+        name,
+        **smollm2.SIZES,
+        available=smollm2.is_available(),
+        how_to_get=f"Get it with: {smollm2.HOW_TO_GET}",
+        special_strings=smollm2.SPECIAL_STRINGS,
+        load_tokenizer=lambda: SubjectTokenizer(smollm2.model_folder()[0]),
+    )
 
 
 def _folder_card(name: str) -> SubjectCard:
-    how_to_get = _how_to_get(name)
-    try:
-        folder, _ = _locate(name, offline=True)
-    except _NotHereError:
-        return SubjectCard(name, 0, 0, 0, False, how_to_get, (), lambda: _refuse(name))
+    folder = hub.local_folder(name)
+    if folder is None:
+        return SubjectCard(name, 0, 0, 0, False, hub.how_to_get(name), (), lambda: _refuse(name))
     tokenizer = SubjectTokenizer(folder)
-    sizes = model_sizes(folder)
     return SubjectCard(
         name,
-        **sizes,
+        **model_sizes(folder),
         available=True,
-        how_to_get=how_to_get,
+        how_to_get=f"It is in {folder}.",
         special_strings=tokenizer.special_strings,
         load_tokenizer=lambda: tokenizer,
     )
+
+
+_CARDS: dict[str, Callable[[str], SubjectCard]] = {TOY: _toy_card, smollm2.NAME: _smollm2_card}
+"""Built-in subject → its card; any other name is a folder or a Hugging Face name."""
+
+
+def _locate(name: str, offline: bool) -> tuple[Path, dict[str, object]]:
+    """Folder of a subject, and facts about it that are known already."""
+    if name == smollm2.NAME:
+        folder, record = smollm2.model_folder()
+        known = {"source": smollm2.SOURCE, "source_sha256": record["source_sha256"]}
+        return folder, {**known, "weights_sha256": record["files"]["model.safetensors"]["sha256"]}
+    folder_or_none = hub.local_folder(name) if offline else hub.downloaded_folder(name)
+    return folder_or_none or _refuse(name), {}
+
+
+def _refuse(name: str) -> Any:
+    built_in = ", ".join(_CARDS)
+    raise SubjectError(
+        f"subject {name!r} is not on this machine{nearest(name, _CARDS)} It is neither built in ({built_in}), "
+        f"nor a local folder with {TOKENIZER_FILE}, nor in the Hugging Face cache. {hub.how_to_get(name)}"
+    )
+
+
+def _class_of(kind: str) -> Any:
+    module, name = _CLASSES[kind]
+    return getattr(importlib.import_module(module), name)

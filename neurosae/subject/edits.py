@@ -47,7 +47,7 @@ class Editor:
 
 
 def edited_rows(rows: Tensor, edit: Edit) -> Tensor:
-    """Rows (row, feature) after ``edit``, computed in float32; gain 1 and offset 0 give them back bit for bit."""
+    """Rows (row, feature) after ``edit``, computed in float32; gain 1 and offset 0 leave every bit."""
     gain, offset = _like(edit.gain, rows), _like(edit.offset, rows)
     wide = rows.float()
     if edit.encoder is not None and edit.decoder is not None:
@@ -68,25 +68,25 @@ def check_edit(edit: Edit, width: int) -> None:
         If the edit names both features and a basis or neither, a feature out of range or twice, or arrays of
         other shapes than the basis.
     """
-    has_basis = edit.encoder is not None and edit.decoder is not None
-    if has_basis == (edit.features is not None) or (edit.encoder is None) != (edit.decoder is None):
-        raise SubjectError(
-            f"an edit at {edit.site!r} needs either features, or both encoder and decoder, and not all of them."
-        )
-    size = _check_basis(edit, width) if has_basis else _check_features(edit, width)
+    given = [part is not None for part in (edit.features, edit.encoder, edit.decoder)]
+    if given not in ([True, False, False], [False, True, True]):
+        raise SubjectError(f"an edit at {edit.site!r} needs either features, or an encoder and a decoder.")
+    size = _check_features(edit, width) if edit.features is not None else _check_basis(edit, width)
     for name, values in (("gain", edit.gain), ("offset", edit.offset)):
         if np.shape(values) not in ((), (1,), (size,)):
-            raise SubjectError(f"{name} of an edit at {edit.site!r} has shape {np.shape(values)}; needed: ({size},).")
+            raise SubjectError(
+                f"{name} of an edit at {edit.site!r} has shape {np.shape(values)}; needed: ({size},)."
+            )
 
 
 def _check_basis(edit: Edit, width: int) -> int:
-    encoder, decoder = np.shape(edit.encoder), np.shape(edit.decoder)
+    encoder, decoder = np.asarray(edit.encoder).shape, np.asarray(edit.decoder).shape
     if len(encoder) != 2 or encoder[0] != width or decoder != encoder[::-1]:
         raise SubjectError(
             f"an edit at {edit.site!r} has encoder {encoder} and decoder {decoder}; needed: ({width}, k) and "
             f"(k, {width})."
         )
-    return encoder[1]
+    return int(encoder[1])
 
 
 def _check_features(edit: Edit, width: int) -> int:
@@ -95,9 +95,9 @@ def _check_features(edit: Edit, width: int) -> int:
     if not is_index or len(np.unique(features)) < len(features):
         raise SubjectError(f"features of an edit at {edit.site!r} must be a list of different whole numbers.")
     if len(features) and not 0 <= features.min() <= features.max() < width:
+        worst = features.max() if features.min() >= 0 else features.min()
         raise SubjectError(
-            f"an edit at {edit.site!r} names feature {features.max() if features.min() >= 0 else features.min()}; "
-            f"the site has {width}, numbered from 0."
+            f"an edit at {edit.site!r} names feature {worst}; the site has {width}, numbered from 0."
         )
     return len(features)
 

@@ -60,7 +60,7 @@ def tokenizer_path(folder: Path) -> Path:
     path = folder / TOKENIZER_FILE
     if not path.is_file():
         raise SubjectError(
-            f"{folder} has no {TOKENIZER_FILE}; neurosae needs the fast tokenizer, which gives character spans. "
+            f"{folder} has no {TOKENIZER_FILE}; neurosae needs the fast tokenizer for character spans. "
             f"Save it there with AutoTokenizer.from_pretrained(...).save_pretrained({str(folder)!r})."
         )
     return path

@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, pre_tokenizers
@@ -27,7 +28,9 @@ def dequantise(source: Path, folder: Path) -> None:
     with quiet(), _bars_in_terminals_only():
         place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
         tokenizer = AutoTokenizer.from_pretrained(**place, local_files_only=True)
-        quantised = AutoModelForCausalLM.from_pretrained(**place, local_files_only=True, dtype=torch.float32)
+        quantised: Any = AutoModelForCausalLM.from_pretrained(
+            **place, local_files_only=True, dtype=torch.float32
+        )
         # A model loaded from GGUF refuses to be saved, even when it is dequantised: its weights move house.
         for mark in _QUANTISATION_MARKS:
             if hasattr(quantised.config, mark):

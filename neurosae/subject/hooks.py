@@ -1,4 +1,4 @@
-"""How a forward pass is listened to and changed: hooks that are always removed, and a pass that ends early."""
+"""How a forward pass is read and changed: hooks that are always removed, a pass that ends early."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ def run_tapped(forward: Callable[[], object], taps: Sequence[Tap]) -> None:
         forward()
     if left:
         raise SubjectError(
-            f"the forward pass never reached {left} of the places asked for; this architecture is not supported."
+            f"the forward pass never reached {left} of the places asked for; the architecture is not supported."
         )
 
 

@@ -32,7 +32,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """
     weight_files(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True
         )
     except (OSError, ValueError) as error:

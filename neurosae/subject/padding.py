@@ -72,6 +72,6 @@ def _check_lengths(lengths: np.ndarray, context_length: int) -> None:
         )
     if lengths.max() > context_length:
         raise SubjectError(
-            f"text {int(lengths.argmax())} of the batch has {int(lengths.max())} tokens; the subject reads at most "
-            f"{context_length}. Shorten the text."
+            f"text {int(lengths.argmax())} of the batch has {int(lengths.max())} tokens; the subject reads "
+            f"at most {context_length}. Shorten the text."
         )

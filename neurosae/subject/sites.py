@@ -23,7 +23,7 @@ _ALIASES = {
     "mlp_out": ("", "hook_mlp_out", "out"),
     "mlp_post": ("mlp", "hook_post", "in"),
 }
-"""Site → the bridge component that owns its hook name, the hook name, and the side of the module it must be."""
+"""Site → the bridge component that owns its hook name, the hook name, and the side it must be on."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def find_place(bridge: Any, model: nn.Module, site: str, layer: int) -> Place:
     block = bridge.blocks[layer]
     owner = getattr(block, holder, None) if holder else block
     path = None if owner is None else _module_path(owner, alias, side)
-    if path is None:
+    if owner is None or path is None:
         raise SubjectError(
             f"{type(model).__name__} has no site {site!r} in layer {layer}: {_why_absent(site)} "
             f"Sites it has there: {', '.join(sites_of(bridge, layer))}."
@@ -77,8 +77,8 @@ def sites_of(bridge: Any, layer: int) -> list[str]:
 
 def input_width(module: nn.Module) -> int:
     """Number of input features of a linear module, also of GPT-2's transposed kind."""
-    width = getattr(module, "in_features", None)
-    return int(module.weight.shape[0] if width is None else width)  # type: ignore[union-attr, arg-type]
+    transposed: Any = module.weight
+    return int(getattr(module, "in_features", transposed.shape[0]))
 
 
 def _module_path(owner: Any, alias: str, side: str) -> list[str] | None:
@@ -99,7 +99,7 @@ def _module_path(owner: Any, alias: str, side: str) -> list[str] | None:
 
 def _why_absent(site: str) -> str:
     reasons = {
-        "resid_mid": "attention and MLP read the same residual stream in parallel, nothing lies between them.",
+        "resid_mid": "attention and MLP read the same residual stream, so nothing lies between them.",
         "mlp_post": "its MLP has no single output projection.",
     }
     return reasons.get(site, "no single module reads or writes it.")

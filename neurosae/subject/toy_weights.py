@@ -126,7 +126,7 @@ def _embed_one(word: str, d_model: int) -> np.ndarray:
     vector = np.zeros(d_model)
     vector[N_PLANTED:] = _hashed(word, d_model - N_PLANTED)
     if word == BOS:
-        vector[UNITS["sink"]] = 60.0
+        vector[UNITS["sink"]] = 120.0
         return vector
     vector[UNITS["word"]] = wordness(word)
     if word.isalpha() and len(word) > 2 and word not in _CLOSED_CLASS and word not in FACTS:

@@ -3,6 +3,8 @@
 A topic holds groups; foils are exchanged within a group, so that a day is never the foil of a month.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -14,7 +16,7 @@ class Group(NamedTuple):
 
     frame: str
     facts: dict[str, str]
-    near: dict[str, str] = {}
+    near: Mapping[str, str] = MappingProxyType({})
 
 
 def facts(lines: str) -> dict[str, str]:
@@ -51,10 +53,12 @@ TOPICS: dict[str, list[Group]] = {
         Group(
             "{0} is a country in {1}.",
             facts("""
-                Kenya: Africa; Nigeria: Africa; Ghana: Africa; Uganda: Africa; Ethiopia: Africa; Zambia: Africa
+                Kenya: Africa; Nigeria: Africa; Ghana: Africa; Uganda: Africa; Ethiopia: Africa
+                Zambia: Africa
                 Sweden: Europe; Belgium: Europe; Poland: Europe; Hungary: Europe; Portugal: Europe
                 Austria: Europe; Norway: Europe
-                Vietnam: Asia; Thailand: Asia; Nepal: Asia; Mongolia: Asia; Cambodia: Asia; Japan: Asia; Laos: Asia
+                Vietnam: Asia; Thailand: Asia; Nepal: Asia; Mongolia: Asia; Cambodia: Asia
+                Japan: Asia; Laos: Asia
             """),
         )
     ],
@@ -100,14 +104,14 @@ TOPICS: dict[str, list[Group]] = {
     ],
     "order": [
         Group(
-            "The day after {0} is {1}.",
+            "If today is {0}, then tomorrow is {1}.",
             facts("""
                 Monday: Tuesday; Tuesday: Wednesday; Wednesday: Thursday; Thursday: Friday
                 Friday: Saturday; Saturday: Sunday; Sunday: Monday
             """),
         ),
         Group(
-            "The month after {0} is {1}.",
+            "When {0} ends, the next month is {1}.",
             facts("""
                 January: February; February: March; March: April; April: May; May: June; June: July
                 July: August; August: September; September: October; October: November
@@ -115,13 +119,13 @@ TOPICS: dict[str, list[Group]] = {
             """),
         ),
         Group(
-            "The number after {0} is {1}.",
+            "In counting, the number {0} comes just before {1}.",
             facts("one: two; two: three; three: four; four: five; five: six; six: seven; seven: eight"),
         ),
     ],
     "colours": [
         Group(
-            "The color of {0} is {1}.",
+            "Everyone knows that {0} is {1}.",
             facts("""
                 grass: green; fresh snow: white; blood: red; coal: black; the clear sky: blue
                 a lemon: yellow; a carrot: orange; chocolate: brown; milk: white; a ripe banana: yellow

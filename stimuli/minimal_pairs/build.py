@@ -61,7 +61,7 @@ def agreement_attractor(draw: int, rng: random.Random) -> Pair:
 
 
 def agreement_relative(draw: int, rng: random.Random) -> Pair:
-    """The singer that the critics admired is / are tired; the singer who thanked the critics is / are tired."""
+    """The farmer that the customers thanked is / are tired; the farmer who thanked the customers is / are."""
     plural, is_subject = draw % 2, draw // 2 % 2
     head, attractor = pick(lex.RELATIVE_HEADS, rng)[plural], pick(lex.RELATIVE_ATTRACTORS, rng)[1 - plural]
     verb = pick(lex.RELATIVE_VERBS, rng)

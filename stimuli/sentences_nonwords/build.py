@@ -150,10 +150,10 @@ def rows() -> Iterator[tuple[str, ...]]:
     forbidden = set((HERE / "rejected.txt").read_text(encoding="utf-8").split())
     maker = NonwordMaker(vocabulary, forbidden, random.Random(SEED))
     for number, (topic, sentence) in enumerate(sentences, start=1):
-        ids, items = [(f"sn-{c}-{number:03d}", f"{c}{number:03d}") for c in "sn"], len(words(sentence))
-        (sentence_id, sentence_item), (list_id, list_item) = ids
-        yield sentence_id, sentence, "sentence", sentence_item, list_id, topic, str(items)
-        yield list_id, maker.list_like(sentence), "nonword", list_item, sentence_id, "none", str(items)
+        sentence_id, list_id = f"sn-s-{number:03d}", f"sn-n-{number:03d}"
+        n_words = str(len(words(sentence)))
+        yield sentence_id, sentence, "sentence", f"s{number:03d}", list_id, topic, n_words
+        yield list_id, maker.list_like(sentence), "nonword", f"n{number:03d}", sentence_id, "none", n_words
 
 
 def build(folder: Path = HERE) -> Path:

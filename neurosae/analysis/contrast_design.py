@@ -1,0 +1,171 @@
+"""What a contrast compares, over which units, and which relabelings that design allows.
+
+A unit that belongs to one cell is compared with other units; if every unit holds all cells, its own cells
+are compared (paired). Anything in between has no exchangeable labels and is refused.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from neurosae.analysis.averaging import group_means, unit_rows
+from neurosae.errors import DesignError
+from neurosae.protocol.contrast import Contrast, parse_contrast
+from neurosae.schema.names import STIMULUS
+from neurosae.schema.units import unit_column
+
+FEWEST_UNITS = 3
+"""Units a cell needs."""
+
+_IMBALANCE = 3
+
+
+@dataclass(frozen=True)
+class Design:
+    """Rows are units of inference, or unit x cell if ``is_paired``; R rows, K cells, U units.
+
+    used : (S,) positions of the stimuli in the contrast; averaged : (S,) the row each contributes to
+    labels : (R,) str; cells : (R,) int; units : (R,) int; groups : (R,) str, the widest unit of each row
+    cell_names : K names; weights : (K,); nuisance : (R, q), means over the stimuli of a row
+    """
+
+    text: str
+    unit: str
+    used: np.ndarray
+    averaged: np.ndarray
+    labels: np.ndarray
+    cells: np.ndarray
+    units: np.ndarray
+    groups: np.ndarray
+    cell_names: tuple[str, ...]
+    weights: np.ndarray
+    nuisance: np.ndarray
+    is_paired: bool
+
+    @property
+    def n_units(self) -> int:
+        """Number of units of inference."""
+        return len(np.unique(self.units))
+
+    @property
+    def differences(self) -> np.ndarray:
+        """Matrix (U, R) that turns rows into one weighted difference for each unit of a paired design."""
+        member = self.units == np.unique(self.units)[:, None]
+        return member * self.weights[self.cells]
+
+
+def contrast_design(
+    table: pd.DataFrame, text: str, *, unit: str = "auto", nuisance: Sequence[str] = ()
+) -> Design:
+    """Read a contrast against a stimulus table and find its units, cells and pairing.
+
+    Raises
+    ------
+    ContrastError
+        If ``text`` is no contrast of the conditions in ``table``.
+    DesignError
+        If units hold some but not all cells, a cell has fewer than 3 units, or a nuisance column is missing,
+        not numeric or incomplete.
+    """
+    contrast = parse_contrast(text, table)
+    # Cells in alphabetical order, so that 'A > B' and 'B > A' draw the same relabelings.
+    order = sorted(range(len(contrast.weights)), key=list(contrast.weights).__getitem__)
+    cell = np.array([*np.argsort(order), -1])[contrast.cells(table)]
+    used = np.flatnonzero(cell >= 0)
+    rows = table.iloc[used].reset_index(drop=True)
+    averaged, labels = _rows(rows, unit, contrast)
+    first = np.unique(averaged, return_index=True)[1]
+    column = unit_column(table, unit)
+    cells, units = cell[used][first], pd.factorize(rows[column].astype(str).to_numpy()[first])[0]
+    design = Design(
+        text=text,
+        unit=column,
+        used=used,
+        averaged=averaged,
+        labels=labels,
+        cells=cells,
+        units=units,
+        groups=rows[unit_column(table)].to_numpy(dtype=str)[first],
+        cell_names=tuple("|".join(list(contrast.weights)[k]) for k in order),
+        weights=contrast.vector[order],
+        nuisance=_nuisance(rows, nuisance, averaged),
+        is_paired=_is_paired(text, column, cells, units, len(order)),
+    )
+    check_sizes(design)
+    return design
+
+
+def _rows(rows: pd.DataFrame, unit: str, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
+    column = unit_column(rows, unit)
+    if column == STIMULUS:
+        return np.arange(len(rows)), rows[STIMULUS].to_numpy(dtype=str)
+    return unit_rows(rows, unit=column, by=contrast.columns)
+
+
+def _is_paired(text: str, unit: str, cells: np.ndarray, units: np.ndarray, n_cells: int) -> bool:
+    per_unit = np.bincount(units)
+    if (per_unit == 1).all():
+        return False
+    if (per_unit == n_cells).all() and len(np.unique(units * n_cells + cells)) == len(units):
+        return True
+    n_partial = int((per_unit < n_cells).sum())
+    raise DesignError(
+        f"contrast {text!r}: {n_partial} of {len(per_unit)} units ({unit}) lack some of the {n_cells} cells "
+        "while others hold several, so labels can be exchanged neither between units nor within them. Give "
+        "every unit one cell or all cells, or name another unit."
+    )
+
+
+def _nuisance(rows: pd.DataFrame, names: Sequence[str], averaged: np.ndarray) -> np.ndarray:
+    for name in names:
+        if name not in rows:
+            raise DesignError(f"no nuisance column {name!r} in the stimuli; columns: {list(rows.columns)}.")
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            raise DesignError(f"nuisance column {name!r} is not numeric.")
+        n_missing = int((~np.isfinite(rows[name].to_numpy(dtype=float))).sum())
+        if n_missing:
+            raise DesignError(
+                f"nuisance column {name!r} has no finite value for {n_missing} stimuli; fill it or drop them."
+            )
+    return group_means(rows[list(names)].to_numpy(dtype=float).reshape(len(rows), -1), averaged)
+
+
+def check_sizes(design: Design) -> None:
+    """Raise `DesignError` if a cell has fewer than 3 units; warn if cells differ by more than 1 to 3."""
+    n = np.bincount(design.cells, minlength=len(design.weights))
+    if n.min() < FEWEST_UNITS:
+        small = design.cell_names[int(n.argmin())]
+        raise DesignError(
+            f"contrast {design.text!r}: {small!r} has {n.min()} units ({design.unit}); every cell needs "
+            f"at least {FEWEST_UNITS}. Add stimuli, or name another unit."
+        )
+    if n.max() > _IMBALANCE * n.min():
+        warnings.warn(
+            f"contrast {design.text!r}: cells of {n.min()} to {n.max()} units differ by more than 1 to "
+            f"{_IMBALANCE}; rely on the permutation p only.",
+            stacklevel=3,
+        )
+
+
+def part(design: Design, keep: np.ndarray) -> Design:
+    """The design of the rows ``keep`` (R,) bool, for data that are averaged already."""
+    return replace(
+        design,
+        used=np.flatnonzero(keep),
+        averaged=np.arange(int(keep.sum())),
+        labels=design.labels[keep],
+        cells=design.cells[keep],
+        units=design.units[keep],
+        groups=design.groups[keep],
+        nuisance=design.nuisance[keep],
+    )
+
+
+def averaged_rows(values: np.ndarray, design: Design) -> np.ndarray:
+    """Rows of the design from values of its stimuli: (S, F) -> (R, F), float64."""
+    if len(design.labels) == len(design.used):
+        return values.astype(np.float64)
+    return group_means(values, design.averaged)

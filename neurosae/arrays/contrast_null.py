@@ -1,0 +1,202 @@
+"""What a contrast's t would have been under other labels, for many features and relabelings at once.
+
+Every t used here, of cells, of signed differences or of a regression with nuisance, is the same quotient of
+matrix products of the relabelings with the data, so one engine serves all and no relabeled data exist.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neurosae.arrays.linear_contrast import LinearModel
+from neurosae.arrays.permutation import Relabelings
+
+FEATURES = 1024
+"""Features taken at a time: blocks of relabelings x features stay in the processor's cache."""
+
+_ROWS = 1024
+
+_SLACK = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
+"""Relative rounding error of t: a relabeling that ties with the observed labels must count as a tie."""
+
+
+@dataclass(frozen=True)
+class NullForm:
+    """t of each relabeling: t = Σ v_j S_j / √(total - Σ c_j S_j²), S_j = sums_j Z, ΣZ² = 1 for each feature.
+
+    sums : matrices (rows, n); row 0 holds the observed labels, ``exact`` if the rows are all relabelings
+    numerator, removed : v_j and c_j
+    total : constant, or weights (rows, n) of the squared data where cells differ in the variance they add
+    """
+
+    sums: tuple[np.ndarray, ...]
+    numerator: tuple[float, ...]
+    removed: tuple[float, ...]
+    total: float | np.ndarray
+    exact: bool
+
+    @property
+    def n_rows(self) -> int:
+        """Relabelings, the observed labels included."""
+        return len(self.sums[0])
+
+
+@dataclass(frozen=True)
+class NullCounts:
+    """What the relabelings gave for each feature, and their maxima over features.
+
+    reached : (F,) observed |t|, less the rounding error
+    n_exceeding : (F,) relabelings whose |t| is at least ``reached``
+    maxima : (P,) largest |t| over the features
+    """
+
+    reached: np.ndarray
+    n_exceeding: np.ndarray
+    maxima: np.ndarray
+
+
+def cell_form(
+    labels: np.ndarray, relabelings: Relabelings, weights: np.ndarray, *, equal_variance: bool
+) -> NullForm:
+    """Null of a weighted difference of cell means when the cell labels are exchanged between rows.
+
+    Parameters
+    ----------
+    labels : (n,) int, observed cell of each row, 0 … K-1
+    relabelings : cells the rows could have had; cell sizes are those of ``labels``
+    weights : (K,) weight of each cell
+    equal_variance : True for the pooled t, False for Welch's
+
+    Notes
+    -----
+    The data must have mean 0. Relabelings keep the cell sizes, so n_k is the same throughout.
+    """
+    rows = _with_observed(labels, relabelings)
+    n = np.bincount(labels)
+    if equal_variance:
+        added = np.full(len(n), (weights**2 / n).sum() / (len(labels) - len(n)))
+    else:
+        added = weights**2 / (n * (n - 1))
+    dtype = _dtype(relabelings)
+    v, c = weights / n, added / n
+    total = float(added[0]) if np.allclose(added, added[0], rtol=1e-9) else added.astype(dtype)[rows]
+    if len(n) == 2:  # the two sums cancel, so one product does for both
+        return NullForm(
+            ((rows == 0).astype(dtype),), (v[0] - v[1],), (c[0] + c[1],), total, relabelings.exact
+        )
+    sums = tuple((rows == cell).astype(dtype) for cell in range(len(n)))
+    return NullForm(sums, tuple(v), tuple(c), total, relabelings.exact)
+
+
+def linear_form(model: LinearModel, relabelings: Relabelings) -> NullForm:
+    """Null of a regression t when residuals of the nuisance are reordered or flipped in sign.
+
+    The residuals are relabeled, the nuisance is regressed out again, and t is computed anew: the method of
+    Freedman & Lane. Without nuisance and with signs this is the sign-flip test of a mean.
+
+    Parameters
+    ----------
+    model : from `neurosae.arrays.linear_contrast.linear_model`
+    relabelings : orders of the rows, or signs (scheme ``"paired"``)
+
+    Source
+    ------
+    Freedman & Lane 1983, J Bus Econ Stat 1:292; Winkler et al. 2014, NeuroImage 92:381.
+    """
+    n = len(model.readout)
+    flips = relabelings.scheme == "paired"
+    rows = _with_observed(np.ones(n, dtype=int) if flips else np.arange(n), relabelings)
+    dtype = _dtype(relabelings)
+    columns = [model.readout / np.linalg.norm(model.readout), *_moved_nuisance(model, flips=flips).T]
+    sums = tuple((rows * column if flips else column[rows]).astype(dtype) for column in columns)
+    numerator = (float(np.sqrt(model.df)), *[0.0] * (len(sums) - 1))
+    return NullForm(sums, numerator, (1.0,) * len(sums), 1.0, relabelings.exact)
+
+
+def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    """Signed t of each relabeling and feature: (rows, F).
+
+    Parameters
+    ----------
+    form : relabelings and statistic
+    data : (n, F) from `unit_norm`, in the precision of the form
+    rows : which relabelings
+    """
+    tiny = data.dtype.type(1e-6 if data.dtype == np.float32 else 1e-12)
+    if isinstance(form.total, float):
+        spread = np.full((1, 1), form.total, dtype=data.dtype)
+        floor = tiny * form.total
+    else:
+        spread = form.total[rows] @ np.square(data)
+        floor = tiny * form.total.min()
+    top = np.zeros((1, 1), dtype=data.dtype)
+    for matrix, v, c in zip(form.sums, form.numerator, form.removed, strict=True):
+        sums = matrix[rows] @ data
+        squares = np.square(sums)
+        squares *= data.dtype.type(c)
+        spread = np.subtract(spread, squares, out=squares)
+        if v != 0:
+            sums *= data.dtype.type(v)
+            top = np.add(top, sums, out=sums)
+    # A relabeling that leaves no variance within cells gets a very large t rather than an infinite one.
+    np.maximum(spread, floor, out=spread)
+    np.sqrt(spread, out=spread)
+    return np.divide(top, spread, out=spread)
+
+
+def null_counts(form: NullForm, data: np.ndarray, *, features: int = FEATURES) -> NullCounts:
+    """How often relabelings reach the observed |t| of each feature, and the maxima over features.
+
+    Parameters
+    ----------
+    form : relabelings and statistic
+    data : (n, F) what the relabelings act on: centred values, residuals or differences; none constant
+    features : features at a time; changes speed and memory only
+
+    Returns
+    -------
+    NullCounts
+        Without the observed row, unless the form is exact.
+    """
+    n_features = data.shape[1]
+    reached, n_exceeding = np.empty(n_features), np.zeros(n_features, dtype=np.int64)
+    maxima = np.zeros(form.n_rows)
+    for start in range(0, n_features, features):
+        chunk = slice(start, start + features)
+        normed = unit_norm(data[:, chunk], form.sums[0].dtype)
+        for first in range(0, form.n_rows, _ROWS):
+            rows = slice(first, first + _ROWS)
+            t = relabeled_statistics(form, normed, rows)
+            np.abs(t, out=t)
+            if first == 0:
+                threshold = t[0] * (1 - _SLACK[t.dtype]) - _SLACK[t.dtype]
+                reached[chunk] = threshold
+            n_exceeding[chunk] += (t >= threshold).sum(axis=0)
+            np.maximum(maxima[rows], t.max(axis=1), out=maxima[rows])
+    if form.exact:
+        return NullCounts(reached, n_exceeding, maxima)
+    return NullCounts(reached, n_exceeding - 1, maxima[1:])
+
+
+def unit_norm(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Columns scaled to a sum of squares of 1, then in ``dtype``, so that float32 cannot overflow."""
+    return (data / np.sqrt(np.einsum("nf,nf->f", data, data))).astype(dtype)
+
+
+def _with_observed(observed: np.ndarray, relabelings: Relabelings) -> np.ndarray:
+    return relabelings.labels if relabelings.exact else np.vstack([observed, relabelings.labels])
+
+
+def _dtype(relabelings: Relabelings) -> np.dtype:
+    # Enumerated designs are small, and their many exact ties deserve double precision.
+    return np.dtype(np.float64 if relabelings.exact else np.float32)
+
+
+def _moved_nuisance(model: LinearModel, *, flips: bool) -> np.ndarray:
+    """Orthonormal nuisance that a relabeled residual can be correlated with: (n, q)."""
+    if flips or model.nuisance.shape[1] == 0:
+        return model.nuisance
+    # Residuals keep their mean of 0 whatever their order, so the constant needs no product.
+    centred = model.nuisance - model.nuisance.mean(axis=0)
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    return left[:, singular > 1e-10]
