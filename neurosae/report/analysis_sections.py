@@ -15,6 +15,7 @@ from neurosae.plotting import (
     plot_tuning,
 )
 from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
+from neurosae.report.context import Study
 from neurosae.report.figures import Picture, picture
 from neurosae.report.findings import (
     Finding,
@@ -26,7 +27,7 @@ from neurosae.report.findings import (
 )
 from neurosae.report.prose import say
 from neurosae.report.section import Section, Table
-from neurosae.report.steps import Study, most_selective
+from neurosae.report.steps import most_selective
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
 
 ALPHA = 0.05
@@ -76,7 +77,7 @@ def _roi_parts(
         held_out=held_out,
         roi=roi,
         n_members=int(per_layer.sum()),
-        fullest=int(per_layer[LAYER].values[int(per_layer.argmax())]),
+        fullest=int(per_layer[LAYER].values[int(np.argmax(per_layer.values))]),
         n_fullest=int(per_layer.max()),
         n=count_units(held_out),
     )

@@ -4,11 +4,11 @@ import xarray as xr
 
 from neurosae.plotting import plot_dose_response, plot_lesion
 from neurosae.protocol.tables import CausalPlan
+from neurosae.report.context import Study
 from neurosae.report.figures import picture
-from neurosae.report.findings import Finding, causal_findings, count_units
+from neurosae.report.findings import Finding, causal_findings, count_units, number
 from neurosae.report.prose import say
 from neurosae.report.section import Section
-from neurosae.report.steps import Study
 
 
 def causal_section(study: Study, table: CausalPlan) -> Section:
@@ -64,6 +64,25 @@ def _stimulation(table: CausalPlan, causal: xr.Dataset, slopes: xr.Dataset, head
     )
     title = f"Stimulation: {table.name}"
     return Section(title, f"causal-{table.name}", (text,), pictures=pictures, findings=findings)
+
+
+def dissociation_section(study: Study, first: str, second: str) -> Section:
+    """Whether one lesion changes one task more than another."""
+    result = study.shelf.dataset(f"dissociation-{first}-{second}")
+    z = result["z"].values
+    finding = Finding(
+        label=f"dissociation, {first} against {second}: difference of standardised effects",
+        measure="Δ z",
+        effect=float(result["interaction"]),
+        lo=float(result["interaction_lo"]),
+        hi=float(result["interaction_hi"]),
+        p=float(result["p"]),
+        n=int(result["n_units"].sum()),
+        note=f"z = {number(float(z[0]))} and {number(float(z[1]))}",
+    )
+    text = say("dissociation", first=first, second=second, z=z, finding=finding, result=result)
+    title = f"Dissociation: {first} against {second}"
+    return Section(title, f"dissociation-{first}-{second}", (text,), findings=(finding,))
 
 
 def _slope_finding(name: str, slopes: xr.Dataset, readout: str, headline: str) -> Finding:

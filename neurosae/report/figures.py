@@ -3,8 +3,10 @@
 import base64
 import io
 from dataclasses import dataclass
+from typing import cast
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Picture:
 def picture(ax: Axes, caption: str, *, wide: bool = False, dpi: int = 130) -> Picture:
     """Render the figure that holds ``ax``; nothing is written to disk."""
     buffer = io.BytesIO()
-    ax.get_figure(root=True).savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    figure = cast(Figure, ax.figure)
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(f"data:image/png;base64,{encoded}", caption, wide)

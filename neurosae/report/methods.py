@@ -3,12 +3,14 @@
 import pandas as pd
 
 from neurosae.protocol.models import Protocol
+from neurosae.recording.session import Session
+from neurosae.report.context import Study
 from neurosae.report.findings import number
 from neurosae.report.prose import say
 from neurosae.report.section import Section, Table
-from neurosae.report.steps import Study, balance_table
 from neurosae.schema.recordings import stimulus_table
 from neurosae.schema.units import unit_column
+from neurosae.stimulus.balance import balance_report
 
 
 def stimuli_section(study: Study) -> Section:
@@ -29,6 +31,16 @@ def stimuli_section(study: Study) -> Section:
         sinks=int(study.session.recording(study.session.sites[0], mask=False)["is_sink"].sum()),
     )
     return Section("Stimuli", "stimuli", (text,), (_table(balance_table(study.session)),))
+
+
+def balance_table(session: Session, *, by: str = "condition") -> pd.DataFrame:
+    """The balance of the recorded stimuli over conditions, with length in tokens and surprisal."""
+    recording = session.recording(session.sites[0], mask=False)
+    real = (recording["token_id"] >= 0) & ~recording["is_special"].astype(bool)
+    covariates = {"n_tokens": real.sum("token").values.astype(float)}
+    if "surprisal" in recording.coords:
+        covariates["surprisal"] = recording["surprisal"].where(real).mean("token").values
+    return balance_report(session.stimuli, covariates, by=by)
 
 
 def _table(balance: pd.DataFrame) -> Table:

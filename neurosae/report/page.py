@@ -1,9 +1,11 @@
 """The report of a study: one self-contained HTML file, made from what the session folder holds."""
 
 import json
+import math
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -14,11 +16,12 @@ from neurosae.report.analysis_sections import (
     rsa_section,
     selectivity_section,
 )
-from neurosae.report.causal_sections import causal_section
+from neurosae.report.causal_sections import causal_section, dissociation_section
+from neurosae.report.causal_steps import dissociable
+from neurosae.report.context import Study
 from neurosae.report.findings import Finding, number
 from neurosae.report.methods import methods_section, stimuli_section
 from neurosae.report.section import Section
-from neurosae.report.steps import Study
 
 REPORT, FINDINGS = "report.html", "findings.json"
 
@@ -48,7 +51,13 @@ def _plain(finding: Finding) -> dict[str, object]:
 def load_findings(folder: Path) -> list[Finding]:
     """The findings of a report that was written before."""
     stored = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
-    return [Finding(**{k: float("nan") if v is None else v for k, v in one.items()}) for one in stored]
+    return [_finding(one) for one in stored]
+
+
+def _finding(stored: dict[str, Any]) -> Finding:
+    """A finding from its JSON values, null read as NaN."""
+    values: dict[str, Any] = {key: math.nan if value is None else value for key, value in stored.items()}
+    return Finding(**values)
 
 
 def report_sections(study: Study) -> list[Section]:
@@ -61,6 +70,7 @@ def report_sections(study: Study) -> list[Section]:
         *(selectivity_section(study, table) for table in protocol.selectivity),
         *(decoding_section(study, table) for table in protocol.decoding),
         *(causal_section(study, table) for table in protocol.causal),
+        *(dissociation_section(study, first, second) for first, second in dissociable(protocol)),
         methods_section(study),
     ]
 

@@ -16,9 +16,10 @@ from neurosae.protocol.tables import CausalPlan
 from neurosae.recording.plan import check_recordable
 from neurosae.recording.runner import record
 from neurosae.recording.session import PROTOCOL, Session, open_session
+from neurosae.report.context import Progress, Study, silent
 from neurosae.report.page import write_report
 from neurosae.report.shelf import Shelf
-from neurosae.report.steps import Progress, Study, run_steps, silent
+from neurosae.report.steps import run_steps
 from neurosae.stimulus.checks import check_lengths, check_special_strings, check_tokenized
 from neurosae.stimulus.load import load_stimuli
 from neurosae.subject.catalogue import SubjectCard, load_subject, subject_card
