@@ -118,7 +118,9 @@ def test_regions_that_cannot_be_matched_are_refused(responses):
         matched_roi(_roi(responses, (1, 0, 0)).assign_attrs(site="mlp_out"), responses)
     with pytest.raises(DesignError, match="match on responses of the same features"):
         matched_roi(_roi(responses, (1, 0, 0)), responses.isel(feature=slice(0, 200)))
-    with pytest.raises(DesignError, match=r"no layers \[0\] in the responses to match on; there are \[1, 2\]"):
+    with pytest.raises(
+        DesignError, match=r"no layers \[0\] in the responses to match on; there are \[1, 2\]"
+    ):
         matched_roi(_roi(responses, (1, 0, 0)), responses.isel(layer=[1, 2]))
 
 

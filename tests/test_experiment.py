@@ -109,19 +109,21 @@ def test_one_lesion_by_hand_agrees(recording, pairs, lesioned):
 
 
 def test_null_lesions_have_p_that_is_roughly_uniform():
-    wide = ToySubject(d_model=100)
-    recording, stat = _recorded(planted_pairs(40, seed=9), wide), np.zeros((4, 100))
-    stat[1, [UNITS[name] for name in ("word", "noun", "own_number", "number")]] = 9  # no shams of unplanted units
+    wide = ToySubject(d_model=200)
+    recording, stat = _recorded(planted_pairs(40, seed=9), wide), np.zeros((4, 200))
+    stat[1, [UNITS[name] for name in ("word", "noun", "own_number", "number")]] = (
+        9  # so that no sham has them
+    )
     rng = np.random.default_rng(0)
-    targets = [rng.choice(np.arange(15, 100), 4, replace=False) for _ in range(60)]
+    targets = [rng.choice(np.arange(15, 200), 4, replace=False) for _ in range(50)]
     lesions = {
         f"{number}": Lesion(_roi(1, units, stat=(("layer", "feature"), stat)), reference=recording)
         for number, units in enumerate(targets)
     }
-    result = run_causal(wide, planted_pairs(15), lesions, readouts=["surprisal"], controls=19)
+    result = run_causal(wide, planted_pairs(10), lesions, readouts=["surprisal"], controls=19)
     p = result["p"].sel(readout="surprisal").values
     assert p.min() >= 1 / 20
-    assert (p <= 0.1).mean() < 0.25  # binomial(60, .1), upper .9995 bound
+    assert (p <= 0.1).mean() < 0.25  # binomial(50, .1), upper .9995 bound
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
 
@@ -263,9 +265,19 @@ def test_a_lesion_that_changes_nothing_is_refused(recording, pairs):
         run_causal(TOY, pairs, {"n": Lesion(silent, reference=recording)})
     facts = planted_pairs(20, task="fact", seed=3)
     roi = _roi(1, [UNITS["entity"]])
-    with pytest.raises(ManipulationError, match="changed nothing on 240 tokens"):
+    with pytest.raises(ManipulationError, match="n changed nothing on 240 tokens: its units already hold"):
         # zero on number texts, which mention no country, is what the unit already holds
         run_causal(TOY, pairs, {"n": Lesion(roi, how="zero", reference=_recorded(facts))}, controls=3)
+
+
+def test_shams_that_change_nothing_are_refused(pairs):
+    # units of countries alone vary in the reference, and the texts under test mention no country
+    reference = _recorded(planted_pairs(40, task="fact", seed=3))
+    keys = np.arange(6, 14)
+    reference.values[..., np.setdiff1d(np.arange(32), [*keys, 20])] = 1.0
+    roi = _roi(1, [20])
+    with pytest.raises(ManipulationError, match="8 of 8 shams of n changed nothing"):
+        run_causal(TOY, pairs, {"n": Lesion(roi, how="zero", reference=reference)}, controls=8)
 
 
 def test_a_stimulation_that_meets_no_token_is_refused(pairs):
@@ -282,7 +294,9 @@ class _Leaky(ToySubject):
 
 
 def test_an_identity_that_changes_scores_is_refused(pairs):
-    with pytest.raises(ManipulationError, match="push 0 has gain 1 and offset 0 but changed scores"):
+    with pytest.raises(
+        ManipulationError, match="push 0 has gain 1 and offset 0 but changed tokens by 0 or a score"
+    ):
         run_causal(_Leaky(), pairs, {"push": _push([0, 1])}, controls=3)
 
 

@@ -134,9 +134,7 @@ def test_directions_that_make_no_sense_are_refused(recording, responses):
     with pytest.raises(DesignError, match=r"use Direction\.from_feature"):
         Direction.from_contrast(responses.assign_attrs(basis="sae"), "A > B", layer=1)
     with pytest.raises(DesignError, match="record that site"):
-        Direction.from_contrast(
-            responses, "A > B", layer=1, reference=recording.assign_attrs(site="mlp_out")
-        )
+        Direction.from_contrast(responses, "A > B", layer=1, reference=recording.assign_attrs(site="mlp_out"))
 
 
 def test_feature_direction_adds_what_its_reference_maximum_decodes_to():
@@ -175,7 +173,12 @@ def test_kat_31_dose_zero_is_the_intact_model_bit_for_bit(responses):
 
 @pytest.mark.parametrize(
     ("doses", "message"),
-    [([1, 2], "lack 0"), ([0, 1, 1], "differ from each other"), ([0, np.inf], "must be finite"), ([], "lack 0")],
+    [
+        ([1, 2], "lack 0"),
+        ([0, 1, 1], "differ from each other"),
+        ([0, np.inf], "must be finite"),
+        ([], "lack 0"),
+    ],
 )
 def test_doses_without_zero_or_repeated_are_refused(doses, message):
     direction = Direction("resid_post", 1, np.eye(4)[0], reference=1.0, dose_unit="norm")

@@ -25,7 +25,10 @@ def test_log_odds_are_bits_of_the_bad_minus_the_good_text():
 
 def test_a_pair_that_is_lost_scores_zero():
     texts = TextBits(np.array([6.0, 4.0, 5.0, 4.0]), np.full(4, 2))
-    assert score_texts(texts, read_design(PAIRS, ["minimal_pair"]), ["minimal_pair"])[1].tolist() == [0.0, 0.5]
+    assert score_texts(texts, read_design(PAIRS, ["minimal_pair"]), ["minimal_pair"])[1].tolist() == [
+        0.0,
+        0.5,
+    ]
 
 
 def test_surprisal_is_bits_per_token_of_the_good_text():

@@ -29,7 +29,8 @@ SITES = ["resid_post", "mlp_post"]
 
 def stimuli(texts=TEXTS):
     n = len(texts)
-    table = pd.DataFrame({"stimulus": [f"s{i}" for i in range(n)], "text": texts, "condition": list("ab" * n)[:n]})
+    labels = [f"s{i}" for i in range(n)]
+    table = pd.DataFrame({"stimulus": labels, "text": texts, "condition": list("ab" * n)[:n]})
     return table.assign(target_start=[4] * (n - 1) + [-1], target_end=[7] * (n - 1) + [-1])
 
 
@@ -64,7 +65,8 @@ def test_a_recording_is_masked_at_padding_special_tokens_and_sinks(recorded):
     np.testing.assert_array_equal(is_given, rec.valid)
     assert not (rec.valid & (rec.is_special | rec.is_sink)).any()
     whole = recorded.recording("resid_post", mask=False)
-    assert int(whole.valid.sum()) == recorded.counts["tokens"] == sum(len(t) for t in ToySubject().tokenize(TEXTS))
+    n_tokens = sum(map(len, ToySubject().tokenize(TEXTS)))
+    assert int(whole.valid.sum()) == recorded.counts["tokens"] == n_tokens
     assert int(rec.valid.sum()) == recorded.counts["valid"]
 
 
@@ -73,7 +75,8 @@ def test_a_recording_has_the_agreed_coordinates(recorded):
     assert rec.dims == ("stimulus", "token", "layer", "feature")
     assert rec.dtype == np.float32
     assert rec.layer.values.tolist() == [0, 1, 2, 3]
-    kinds = {name: coord.dtype.kind for name, coord in rec.coords.items() if coord.dims == ("stimulus", "token")}
+    fields = {name: coord for name, coord in rec.coords.items() if coord.dims == ("stimulus", "token")}
+    kinds = {name: field.dtype.kind for name, field in fields.items()}
     assert kinds == {
         **dict.fromkeys(("valid", "is_special", "is_sink"), "b"),
         **dict.fromkeys(("token_id", "char_start", "char_end", "word_index", "rel_target"), "i"),
@@ -145,10 +148,12 @@ def test_without_surprisal_there_is_no_such_coordinate(tmp_path, monkeypatch):
 
 
 def test_a_token_far_above_the_median_norm_is_a_sink():
-    norm = np.array([[1, 1], [1, SINK_RATIO * 0.99], [1, 1], [1, SINK_RATIO * 1.01], [500, 500]], dtype=np.float32)
-    rows = {"is_special": np.array([False, False, False, False, True])}
+    above, below = SINK_RATIO * 1.01, SINK_RATIO * 0.99
+    norm = np.ones((8, 2), dtype=np.float32)
+    norm[5, 1], norm[6, 1], norm[7] = below, above, 500
+    rows = {"is_special": np.arange(8) == 7}
     tables = Tables(pd.DataFrame(), rows, np.array([0, 1]), norm)
-    assert sinks(tables).tolist() == [False, False, False, True, True]
+    assert sinks(tables).tolist() == [False] * 6 + [True, True]
 
 
 def test_sinks_at_residual_sites_are_masked_at_every_site_and_counted(tmp_path, monkeypatch):

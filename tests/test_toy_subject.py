@@ -119,7 +119,9 @@ def test_capitals_survive_the_lesion_of_the_number_unit(toy):
 def test_number_unit_is_carried_over_a_phrase_and_plural_is_positive(toy):
     texts = toy.tokenize(["the keys of", "the key of"])
     seen = toy.run(texts, sites={"resid_post": [1]}).activations["resid_post"][:, 0, UNITS["number"]]
-    assert seen.reshape(2, 4).round(5).tolist() == [[0, 0, 1, 1], [0, 0, -1, -1]]
+    # the value of a noun is graded by at most 0.18 around 1
+    np.testing.assert_allclose(seen.reshape(2, 4), [[0, 0, 1, 1], [0, 0, -1, -1]], atol=0.2)
+    np.testing.assert_array_equal(seen.reshape(2, 4)[:, 2], seen.reshape(2, 4)[:, 3])
 
 
 def test_kat_31_identity_edits_are_bit_equal_with_shift_zero(toy, tokens):
@@ -163,9 +165,7 @@ def test_kat_32_two_lesions_commute(toy, tokens):
 def test_kat_32_projection_after_a_direction_lesion_is_zero(toy, tokens):
     vector = np.random.default_rng(1).standard_normal(32)
     vector /= np.linalg.norm(vector)
-    lesion = Edit(
-        "resid_post", 1, np.zeros(1), np.zeros(1), encoder=vector[:, None], decoder=vector[None, :]
-    )
+    lesion = Edit("resid_post", 1, np.zeros(1), np.zeros(1), encoder=vector[:, None], decoder=vector[None, :])
     seen = toy.run(tokens, sites={"resid_post": [1]}, edits=[lesion]).activations["resid_post"][:, 0]
     is_special = np.concatenate([text.is_special for text in tokens])
     np.testing.assert_allclose(seen[~is_special] @ vector, 0, atol=1e-5)  # float32 products

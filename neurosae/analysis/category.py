@@ -3,13 +3,17 @@
 One index a call, for whole patterns: which single features carry the structure is not answered here.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from neurosae.analysis.averaging import average_units
+from neurosae.analysis.category_design import (
+    CategoryDesign,
+    category_design,
+    check_design,
+    design_attrs,
+    relabelings,
+)
 from neurosae.analysis.dissimilarities import (
     UNITS_OF_METRIC,
     check_column,
@@ -19,13 +23,13 @@ from neurosae.analysis.dissimilarities import (
     resolve_metric,
     silent_rows,
 )
-from neurosae.analysis.exchangeability import ENUMERATED, FEW_UNITS, check_relabelings, unit_strata
-from neurosae.arrays.category_index import DIRECTED, INDICES, category_index, labeling_auroc, pair_counts
+from neurosae.arrays.category_index import DIRECTED, category_index, labeling_auroc
+from neurosae.arrays.jackknife import jackknife_interval
+from neurosae.arrays.left_out import left_out_index
 from neurosae.arrays.mantel import restrict_orders
-from neurosae.arrays.permutation import Relabelings, max_statistic_p, orders, p_value, relabel
-from neurosae.arrays.rdm_comparison import rho_a_of_auroc
+from neurosae.arrays.permutation import Relabelings, max_statistic_p, p_value
 from neurosae.errors import DesignError
-from neurosae.schema.names import LAYER, STIMULUS, UNITS_BASIS
+from neurosae.schema.names import UNITS_BASIS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses, stimulus_table
 from neurosae.schema.units import unit_column, unit_keys, with_seen
@@ -66,7 +70,9 @@ def category_rsa(
     Returns
     -------
     Dataset (layer)
-        ``index``; ``auroc`` P(d_between > d_within); ``p``, one-sided (greater), uncorrected; ``p_adjusted``,
+        ``index`` with ``index_lo`` and ``index_hi``, its 95 % interval (jackknife over units, see
+        `neurosae.arrays.jackknife`; t with n_units - 1 df, for each layer alone; NaN if a class has two units
+        only); ``auroc`` P(d_between > d_within); ``p``, one-sided (greater), uncorrected; ``p_adjusted``,
         family-wise over the layers; ``null_mean`` and ``null_hi`` (95th percentile) under relabeling;
         ``n_units``. Attributes name the ``classes``, the ``target`` (TDI, COH) and the ``maximum`` of CMI.
 
@@ -82,11 +88,14 @@ def category_rsa(
     Units of one class exchange their labels with others; if every unit holds several classes, labels are
     permuted within units. The relabelings are the same in all layers. For ``p_adjusted`` each layer's index
     is divided by its SD over relabelings, so that layers of large variance do not decide the maximum.
-    Silent patterns (cosine, correlation, jaccard, braycurtis) are left out of their layer.
+    Silent patterns (cosine, correlation, jaccard, braycurtis) are left out of their layer. The interval is
+    for a structure that is there: without any it is too wide, and p decides.
 
     Source
     ------
-    Kriegeskorte, Mur & Bandettini 2008, Front Syst Neurosci 2:4; Westfall & Young 1993 (maximum).
+    Kriegeskorte, Mur & Bandettini 2008, Front Syst Neurosci 2:4; Westfall & Young 1993 (maximum); Efron &
+    Tibshirani 1993, An Introduction to the Bootstrap, ch. 11, and Arvesen 1969, Ann Math Stat 40:2076
+    (jackknife).
 
     Examples
     --------
@@ -99,21 +108,28 @@ def category_rsa(
     check_column(responses, by)
     column = unit_column(stimulus_table(responses), unit)
     rows = average_units(responses, unit=unit, by=(by,))
-    design = _design(rows, by=by, unit=column)
-    _check_design(design, by=by, index=index)
+    design = category_design(rows, by=by, unit=column)
+    check_design(design, by=by, index=index)
     metric = "sqeuclidean" if metric == "auto" and index != "CMI" else metric
     matrices = layer_dissimilarities(rows, metric)
-    drawn = _relabelings(design, silent_rows(matrices), n_permutations, seed=seed)
+    drawn = relabelings(design, silent_rows(matrices), n_permutations, seed=seed)
     values, auroc = _indices(matrices, design, drawn, index)
     name, scaling = resolve_metric(metric, responses)
     settings = {"by": by, "index": index, "metric": name, "scaling": scaling, "unit": column}
-    result = _summary(values, auroc, rows, exact=drawn.exact)
-    result["index"].attrs = {"long_name": _title(design, by, index), "units": _units(index, name)}
-    result["n_units"] = (LAYER, count_units(design.units, silent_rows(matrices)))
-    result["n_units"].attrs = {"long_name": "number of units", "units": "1"}
+    low, high = _intervals(matrices, design, values[0], index)
+    variables = {
+        "index": (values[0], _title(design, by, index)),
+        "index_lo": (low, "lower bound of the 95 % interval of the index (jackknife over units)"),
+        "index_hi": (high, "upper bound of the 95 % interval of the index (jackknife over units)"),
+        "auroc": (auroc, "P(between-class distance > within-class distance)"),
+        **_tests(values, exact=drawn.exact),
+        "n_units": (count_units(design.units, silent_rows(matrices)), "number of units"),
+    }
+    scale = dict.fromkeys(("index", "index_lo", "index_hi", "null_mean", "null_hi"), _units(index, name))
+    result = layer_dataset(variables, rows, scale)
     result.attrs = {
         **settings,
-        **_design_attrs(design, index),
+        **design_attrs(design, index),
         "alternative": "greater",
         "n_permutations": len(drawn),
         "exact": int(drawn.exact),
@@ -125,66 +141,8 @@ def category_rsa(
     return with_seen(result, unit_keys(responses, unit))
 
 
-@dataclass(frozen=True)
-class _Design:
-    """Class codes (n,) of the rows, the classes they count into, the rows' units, and strata of units."""
-
-    codes: np.ndarray
-    classes: np.ndarray
-    units: np.ndarray
-    strata: np.ndarray | None
-
-
-def _design(rows: xr.DataArray, *, by: str, unit: str) -> _Design:
-    labels = rows[by].values
-    missing = pd.isna(labels) | (labels.astype(str) == "")
-    if missing.any():
-        names = rows[STIMULUS].values[missing]
-        raise DesignError(
-            f"{len(names)} stimuli have no {by!r} (first: {str(names[0])!r}); select those that have."
-        )
-    classes, codes = np.unique(labels, return_inverse=True)
-    return _Design(codes, classes, rows[unit].values, unit_strata(rows[unit].values))
-
-
-def _check_design(design: _Design, *, by: str, index: str) -> None:
-    if index not in INDICES:
-        raise DesignError(f"no category index {index!r}; choose one of {list(INDICES)}.")
-    names, counts = list(map(str, design.classes)), np.bincount(design.codes)
-    if len(names) < 2:
-        raise DesignError(f"{by!r} has one class ({names}); an index needs at least two.")
-    if index in DIRECTED and len(names) != 2:
-        raise DesignError(
-            f"{index} compares a target with the rest, but {by!r} has {len(names)} classes: {names}. Make a "
-            "column of two values, the target's first in sorted order, or use CDI or CMI."
-        )
-    if counts.min() < 2:
-        small = [name for name, count in zip(names, counts, strict=True) if count < 2]
-        raise DesignError(f"classes {small} of {by!r} have fewer than 2 units, so no distance within them.")
-    n_units = len(np.unique(design.units))
-    if n_units < FEW_UNITS:
-        everything = relabel(design.codes, ENUMERATED, seed=0, strata=design.strata)
-        unchanged = _same_partition(everything.labels, design.codes, ordered=index in DIRECTED)
-        check_relabelings(n_units, everything, unchanged)
-
-
-def _same_partition(labels: np.ndarray, codes: np.ndarray, *, ordered: bool) -> np.ndarray:
-    """Labelings (P, n) that give every index its observed value, up to the names of the classes."""
-    if ordered:
-        return (labels == codes).all(axis=1)
-    together = labels[:, :, None] == labels[:, None, :]
-    return (together == (codes[:, None] == codes[None, :])).all(axis=(1, 2))
-
-
-def _relabelings(design: _Design, silent: np.ndarray, n_permutations: int, *, seed: int) -> Relabelings:
-    """Labels of the rows; with silent rows orders of the rows, which can be restricted layer by layer."""
-    if silent.any():
-        return orders(len(design.codes), n_permutations, seed=seed, strata=design.strata)
-    return relabel(design.codes, n_permutations, seed=seed, strata=design.strata)
-
-
 def _indices(
-    matrices: np.ndarray, design: _Design, drawn: Relabelings, index: str
+    matrices: np.ndarray, design: CategoryDesign, drawn: Relabelings, index: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The index as observed (row 0) and for each relabeling, (P + 1, layer), and the AUROC (layer,)."""
     kept = ~silent_rows(matrices)
@@ -209,15 +167,26 @@ def _check_kept(codes: np.ndarray, classes: np.ndarray, layer: int) -> None:
         )
 
 
-def _summary(values: np.ndarray, auroc: np.ndarray, rows: xr.DataArray, *, exact: bool) -> xr.Dataset:
+def _intervals(
+    matrices: np.ndarray, design: CategoryDesign, observed: np.ndarray, index: str
+) -> tuple[np.ndarray, np.ndarray]:
+    limit = 1.0 if index == "CMI" else np.inf
+    bounds = np.empty((2, len(matrices)))
+    for layer, (matrix, mask) in enumerate(zip(matrices, ~silent_rows(matrices), strict=True)):
+        live, codes, units = matrix[np.ix_(mask, mask)], design.codes[mask], design.units[mask]
+        left_out = left_out_index(live, codes, units, len(design.classes), index)
+        bounds[:, layer] = jackknife_interval(observed[layer], left_out, limit=limit)
+    return bounds[0], bounds[1]
+
+
+def _tests(values: np.ndarray, *, exact: bool) -> dict[str, tuple[np.ndarray, str]]:
+    """p-values and null of the index, observed (row 0) and relabeled, (P + 1, layer)."""
     observed, null = values[0], values[1:]
     # The observed labels take part in the scale, so that they remain one of the exchangeable relabelings.
     everything = null if exact else values
     sd = everything.std(axis=0)
     z = np.divide(values - everything.mean(axis=0), sd, out=np.zeros_like(values), where=sd > 0)
-    variables = {
-        "index": (observed, ""),
-        "auroc": (auroc, "P(between-class distance > within-class distance)"),
+    return {
         "p": (
             p_value(observed, null, exact=exact, alternative="greater"),
             "one-sided permutation p, uncorrected",
@@ -229,10 +198,9 @@ def _summary(values: np.ndarray, auroc: np.ndarray, rows: xr.DataArray, *, exact
         "null_mean": (null.mean(axis=0), "mean under relabeling"),
         "null_hi": (np.quantile(null, 0.95, axis=0), "95th percentile under relabeling"),
     }
-    return layer_dataset(variables, rows)
 
 
-def _title(design: _Design, by: str, index: str) -> str:
+def _title(design: CategoryDesign, by: str, index: str) -> str:
     if index in DIRECTED:
         return f"{index} of {design.classes[0]} against {design.classes[1]}"
     return f"{index} of {by}"
@@ -240,15 +208,3 @@ def _title(design: _Design, by: str, index: str) -> str:
 
 def _units(index: str, metric: str) -> str:
     return "1" if index == "CMI" else UNITS_OF_METRIC.get(metric, "1")
-
-
-def _design_attrs(design: _Design, index: str) -> dict[str, str | float]:
-    attrs: dict[str, str | float] = {
-        "classes": ", ".join(map(str, design.classes)),
-        "scheme": "between" if design.strata is None else "within strata",
-    }
-    if index in DIRECTED:
-        attrs["target"] = str(design.classes[0])
-    if index == "CMI":
-        attrs["maximum"] = float(rho_a_of_auroc(1.0, *pair_counts(design.codes)))
-    return attrs

@@ -19,6 +19,7 @@ from neurosae.analysis.contrast_inference import (
     null_form,
     relabelings_of,
     scheme_of,
+    with_observed,
 )
 from neurosae.arrays.contrast_null import FEATURES, NullCounts, NullForm, null_counts
 from neurosae.arrays.contrast_statistics import Estimate
@@ -115,13 +116,16 @@ def contrast_map(
     basis = str(responses.attrs.get("basis", UNITS_BASIS))
     chosen = choose_test(design, test, basis)
     _check_resolution(chosen, correct)
-    form = null_form(chosen, relabelings_of(chosen, n_permutations, seed=seed))
+    relabelings = relabelings_of(chosen, n_permutations, seed=seed)
+    # Enumerated designs are small, and their many exact ties deserve double precision.
+    precision = np.dtype(np.float64 if relabelings.exact else np.float32)
+    form = null_form(chosen, with_observed(chosen, relabelings), dtype=precision)
     layers = [
-        _layer(responses.isel({LAYER: [i], STIMULUS: design.used}), chosen, form, basis)
+        _layer(responses.isel({LAYER: [i], STIMULUS: design.used}), chosen, form, basis, relabelings.exact)
         for i in range(responses.sizes[LAYER])
     ]
     result = _p_values(
-        [values for values, _ in layers], [maxima for _, maxima in layers], form, correct, chosen
+        [values for values, _ in layers], [maxima for _, maxima in layers], relabelings.exact, correct, chosen
     )
     attrs = {
         "contrast": contrast,
@@ -130,8 +134,8 @@ def contrast_map(
         "correct": correct,
         "alternative": "two-sided",
         "scheme": scheme_of(chosen),
-        "n_permutations": form.n_rows - (not form.exact),
-        "exact": int(form.exact),
+        "n_permutations": len(relabelings),
+        "exact": int(relabelings.exact),
         "n_units": design.n_units,
         "family_size": int(result["valid"].sum()),
         "seed": seed,
@@ -162,31 +166,31 @@ def _note(test: ContrastTest) -> dict[str, str]:
 
 
 def _layer(
-    responses: xr.DataArray, test: ContrastTest, form: NullForm, basis: str
+    responses: xr.DataArray, test: ContrastTest, form: NullForm, basis: str, exact: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Statistics of one layer by name, each (F,), and the maximum of each relabeling over its features."""
     stored = responses.values[:, 0]
     chunks = []
-    maxima = np.zeros(form.n_rows - (not form.exact))
+    maxima = np.zeros(form.n_rows - (not exact))
     for start in range(0, stored.shape[1], FEATURES):
         chunk = stored[:, start : start + FEATURES]
         if not np.isfinite(chunk).all():
             check_responses(responses)
-        found, counts = _features(averaged_rows(chunk, test.design), test, form, basis)
+        found, counts = _features(averaged_rows(chunk, test.design), test, form, basis, exact)
         chunks.append(found)
         np.maximum(maxima, counts.maxima, out=maxima)
     return {name: np.concatenate([found[name] for found in chunks]) for name in chunks[0]}, maxima
 
 
 def _features(
-    values: np.ndarray, test: ContrastTest, form: NullForm, basis: str
+    values: np.ndarray, test: ContrastTest, form: NullForm, basis: str, exact: bool
 ) -> tuple[dict[str, np.ndarray], NullCounts]:
     alive = np.flatnonzero(is_alive(values, test.design, basis))
     tested = values if len(alive) == values.shape[1] else values[:, alive]
     data = exchangeable(tested, test)
     observed = estimate(tested, data, test)
     has_stat = np.isfinite(observed.stat)
-    counts = null_counts(form, data if has_stat.all() else data[:, has_stat])
+    counts = null_counts(form, data if has_stat.all() else data[:, has_stat], exact=exact)
     n_features = values.shape[1]
     valid = np.zeros(n_features, dtype=bool)
     valid[alive[has_stat]] = True
@@ -205,7 +209,7 @@ def _spread(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
 def _p_values(
     layers: list[dict[str, np.ndarray]],
     maxima: list[np.ndarray],
-    form: NullForm,
+    exact: bool,
     correct: str,
     test: ContrastTest,
 ) -> dict[str, np.ndarray]:
@@ -214,10 +218,10 @@ def _p_values(
     n_exceeding, reached = result.pop("n_exceeding"), result.pop("reached")
     if n_distinct(test) < ENOUGH:
         n_exceeding = np.full_like(n_exceeding, np.nan)
-    p = exceedance_p(n_exceeding, len(maxima[0]), exact=form.exact)
+    p = exceedance_p(n_exceeding, len(maxima[0]), exact=exact)
     if correct == MAX_T:
         family = np.maximum.reduce(maxima)
-        adjusted = max_statistic_p(reached.ravel(), family, exact=form.exact)
+        adjusted = max_statistic_p(reached.ravel(), family, exact=exact)
     else:
         adjusted = adjust(p.ravel(), correct)
     return result | {"p_unc": p, "p_adjusted": adjusted.reshape(p.shape)}

@@ -95,6 +95,7 @@ def contrast_design(
         is_paired=_is_paired(text, column, cells, units, len(order)),
     )
     check_sizes(design)
+    _warn_imbalance(design)
     return design
 
 
@@ -134,7 +135,7 @@ def _nuisance(rows: pd.DataFrame, names: Sequence[str], averaged: np.ndarray) ->
 
 
 def check_sizes(design: Design) -> None:
-    """Raise `DesignError` if a cell has fewer than 3 units; warn if cells differ by more than 1 to 3."""
+    """Raise `DesignError` if a cell has fewer than 3 units."""
     n = np.bincount(design.cells, minlength=len(design.weights))
     if n.min() < FEWEST_UNITS:
         small = design.cell_names[int(n.argmin())]
@@ -142,11 +143,15 @@ def check_sizes(design: Design) -> None:
             f"contrast {design.text!r}: {small!r} has {n.min()} units ({design.unit}); every cell needs "
             f"at least {FEWEST_UNITS}. Add stimuli, or name another unit."
         )
+
+
+def _warn_imbalance(design: Design) -> None:
+    n = np.bincount(design.cells)
     if n.max() > _IMBALANCE * n.min():
         warnings.warn(
             f"contrast {design.text!r}: cells of {n.min()} to {n.max()} units differ by more than 1 to "
             f"{_IMBALANCE}; rely on the permutation p only.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -87,12 +87,26 @@ def estimate(values: np.ndarray, data: np.ndarray, test: ContrastTest) -> Estima
     return _ESTIMATE[test.name](values, data, test)
 
 
-def null_form(test: ContrastTest, relabelings: Relabelings) -> NullForm:
-    """The statistic of ``test`` under ``relabelings``, as matrix products."""
-    if test.model is not None:
-        return linear_form(test.model, relabelings)
+def null_form(test: ContrastTest, rows: np.ndarray, *, dtype: np.dtype) -> NullForm:
+    """The statistic of ``test`` under labellings ``rows`` (P, n), as matrix products."""
     design = test.design
-    return cell_form(design.cells, relabelings, design.weights, equal_variance=test.name != "welch")
+    if test.model is not None:
+        return linear_form(test.model, rows, flips=design.is_paired, dtype=dtype)
+    return cell_form(rows, design.weights, equal_variance=test.name != "welch", dtype=dtype)
+
+
+def observed_labels(test: ContrastTest) -> np.ndarray:
+    """The labelling that was observed, (n,): cells of units, signs of differences, or order of residuals."""
+    if test.design.is_paired:
+        return np.ones(test.design.n_units, dtype=int)
+    return test.design.cells if test.model is None else np.arange(len(test.design.cells))
+
+
+def with_observed(test: ContrastTest, relabelings: Relabelings) -> np.ndarray:
+    """Labellings with the observed one as row 0: (P, n) if exact, else (1 + P, n)."""
+    if relabelings.exact:
+        return relabelings.labels
+    return np.vstack([observed_labels(test), relabelings.labels])
 
 
 def relabelings_of(test: ContrastTest, n_permutations: int, *, seed: int) -> Relabelings:
@@ -146,18 +160,10 @@ def t_map(values: np.ndarray, test: ContrastTest, alive: np.ndarray) -> np.ndarr
     t = np.full(values.shape[1], np.nan)
     data = exchangeable(values[:, alive], test)
     varies = np.einsum("nf,nf->f", data, data) > 0
-    observed_only = null_form(test, _observed_labels(test))
-    t[np.flatnonzero(alive)[varies]] = relabeled_statistics(
-        observed_only, unit_norm(data[:, varies], np.dtype(np.float64))
-    )[0]
+    double = np.dtype(np.float64)
+    form = null_form(test, observed_labels(test)[None, :], dtype=double)
+    t[np.flatnonzero(alive)[varies]] = relabeled_statistics(form, unit_norm(data[:, varies], double))[0]
     return t
-
-
-def _observed_labels(test: ContrastTest) -> Relabelings:
-    if test.design.is_paired:
-        return Relabelings(np.ones((1, test.design.n_units), dtype=int), True, "paired")
-    rows = test.design.cells if test.model is None else np.arange(len(test.design.cells))
-    return Relabelings(rows[None, :], True, "between")
 
 
 def _standard_scores(columns: np.ndarray) -> np.ndarray:

@@ -3,35 +3,31 @@
 Not an encoding model and no causal test: what can be decoded need not be used.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import xarray as xr
-from sklearn.model_selection import StratifiedGroupKFold
 
-from neurosae.analysis.selectivity import class_labels
-from neurosae.arrays.permutation import Relabelings, count_relabelings, max_statistic_p, p_value, relabel
-from neurosae.arrays.ridge_decoder import (
-    SHRINKAGE,
+from neurosae.analysis.classes import origin
+from neurosae.analysis.decoding_design import (
+    N_FOLDS,
+    N_REPEATS,
+    DecodingDesign,
+    bootstrap_weights,
+    decoding_design,
+    exchanges,
+    group_column,
+)
+from neurosae.arrays.classification_scores import (
     balanced_accuracy,
     class_scores,
-    fold_scores,
     macro_auroc,
     resampled_auroc,
 )
+from neurosae.arrays.permutation import Relabelings, max_statistic_p, p_value
+from neurosae.arrays.ridge_decoder import SHRINKAGE, fold_scores
 from neurosae.errors import DesignError
 from neurosae.schema.names import LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_responses, stimulus_table
-from neurosae.schema.spelling import nearest
-from neurosae.schema.units import unit_column
-
-N_FOLDS = 5
-N_REPEATS = 5
-N_BOOTSTRAP = 2000
-
-_FEWEST_RELABELINGS = 20
-"""With fewer no p-value can reach .05."""
+from neurosae.schema.recordings import check_responses
 
 ESTIMATOR = (
     f"ridge classifier (closed form, z-scored features, class-balanced targets, penalty {SHRINKAGE:g} x mean "
@@ -51,16 +47,6 @@ DESCRIPTIONS = {
     "fold_auroc": "AUROC within one test fold",
     "score": "out-of-fold score averaged over repeats",
 }
-
-
-class _Design(NamedTuple):
-    """Rows of the decoder: classes, the groups kept together, and the fold of each row in each repeat."""
-
-    names: np.ndarray
-    labels: np.ndarray
-    group_names: np.ndarray
-    group: np.ndarray
-    folds: np.ndarray
 
 
 def decode(
@@ -121,10 +107,10 @@ def decode(
     """
     check_responses(responses)
     _check_select(select, responses)
-    column = _group_column(responses, groups)
-    design = _design(responses, by, column, seed)
-    relabelings = _relabelings(design, n_permutations, seed)
-    weights = _bootstrap_weights(design, seed)
+    column = group_column(responses, groups)
+    design = decoding_design(responses, by, column, seed)
+    relabelings = exchanges(design, n_permutations, seed)
+    weights = bootstrap_weights(design, seed)
     layers = [
         _decode_layer(responses.values[:, layer], design, relabelings, weights, select)
         for layer in range(responses.sizes[LAYER])
@@ -139,7 +125,6 @@ def decode(
     }
     settings = {"by": by, "groups": column, "select": select or 0, "n_permutations": len(relabelings)}
     settings |= {"scheme": relabelings.scheme, "seed": seed}
-    origin = {name: str(responses.attrs[name]) for name in ("site", "basis") if name in responses.attrs}
     return _labelled(found, responses, design).assign_attrs(
         settings,
         estimator=ESTIMATOR,
@@ -149,73 +134,17 @@ def decode(
         n_units=int(design.group.max() + 1),
         n_classes=len(design.names),
         base_rate=float(np.bincount(design.labels).max() / len(design.labels)),
-        **origin,
+        **origin(responses),
         **with_step(responses, "decode", **settings),
     )
 
 
-def _design(responses: xr.DataArray, by: str, column: str, seed: int) -> _Design:
-    names, labels = class_labels(responses, by)
-    group_names, group = np.unique(responses[column].values.astype(str), return_inverse=True)
-    if len(names) < 2:
-        raise DesignError(
-            f"column {by!r} holds one class only, {str(names[0])!r}; decoding needs two or more."
-        )
-    n_groups = {str(name): len(np.unique(group[labels == k])) for k, name in enumerate(names)}
-    if min(n_groups.values()) < N_FOLDS:
-        raise DesignError(
-            f"each class needs at least {N_FOLDS} groups, one a fold; {column!r} gives {n_groups}. "
-            "Add stimuli, or name a finer column with groups=."
-        )
-    return _Design(names, labels, group_names, group, _folds(labels, group, seed))
-
-
-def _folds(labels: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:
-    """Fold of each row in each repeat, (N_REPEATS, n)."""
-    folds = np.empty((N_REPEATS, len(labels)), dtype=int)
-    for repeat, state in enumerate(np.random.SeedSequence(seed).generate_state(N_REPEATS)):
-        splitter = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=int(state))
-        for fold, (_, test) in enumerate(splitter.split(labels[:, None], labels, group)):
-            folds[repeat, test] = fold
-    return folds
-
-
-def _relabelings(design: _Design, n_permutations: int, seed: int) -> Relabelings:
-    # Folds are stratified by the observed labels, so a free permutation would meet folds less balanced than
-    # the observed ones. Exchanging labels within a fold keeps the class counts of every fold. If labels have
-    # nothing to do with responses, exchanging the responses of two groups of one fold leaves labels and
-    # folds as they are and the data as probable as before: the p-value is exact given the folds. The folds
-    # of other repeats are not kept by these exchanges, therefore p refers to the first repeat alone.
-    per_group = np.unique(np.stack([design.group, design.labels]), axis=1)[0]
-    if len(per_group) > design.group.max() + 1:
-        # Groups hold several classes: exchanges within a group keep it whole and thus keep every fold.
-        scheme = {"strata": design.group}
-    else:
-        scheme = {"strata": design.folds[0], "blocks": design.group}
-    n_possible = count_relabelings(design.labels, **scheme)
-    if n_possible < _FEWEST_RELABELINGS:
-        raise DesignError(
-            f"the labels can fall in {n_possible} ways only; p = .05 needs {_FEWEST_RELABELINGS}. "
-            "Labels exchange within groups that hold several classes, else between groups of equal size: "
-            "balance the groups, or name another column with groups=."
-        )
-    return relabel(design.labels, n_permutations, seed=seed, **scheme)
-
-
-def _bootstrap_weights(design: _Design, seed: int) -> np.ndarray:
-    """How often each row occurs in each resample of groups, which replace others with the same classes."""
-    holds = np.zeros((design.group.max() + 1, len(design.names)), dtype=bool)
-    holds[design.group, design.labels] = True
-    kind = np.unique(holds, axis=0, return_inverse=True)[1].ravel()
-    rng = np.random.default_rng(seed)
-    counts = np.empty((N_BOOTSTRAP, len(kind)), dtype=int)
-    for same in (np.flatnonzero(kind == value) for value in np.unique(kind)):
-        counts[:, same] = rng.multinomial(len(same), np.full(len(same), 1 / len(same)), N_BOOTSTRAP)
-    return counts[:, design.group]
-
-
 def _decode_layer(
-    values: np.ndarray, design: _Design, relabelings: Relabelings, weights: np.ndarray, select: int | None
+    values: np.ndarray,
+    design: DecodingDesign,
+    relabelings: Relabelings,
+    weights: np.ndarray,
+    select: int | None,
 ) -> dict[str, np.ndarray]:
     labels, n_classes = design.labels[None], len(design.names)
     tested = np.concatenate([labels, relabelings.labels])
@@ -249,7 +178,7 @@ def _out_of_fold(
     return scores
 
 
-def _fold_aurocs(repeats: np.ndarray, design: _Design) -> np.ndarray:
+def _fold_aurocs(repeats: np.ndarray, design: DecodingDesign) -> np.ndarray:
     areas = np.empty((N_REPEATS, N_FOLDS))
     for repeat, fold in np.ndindex(areas.shape):
         test = design.folds[repeat] == fold
@@ -259,7 +188,7 @@ def _fold_aurocs(repeats: np.ndarray, design: _Design) -> np.ndarray:
     return areas
 
 
-def _labelled(found: dict[str, np.ndarray], responses: xr.DataArray, design: _Design) -> xr.Dataset:
+def _labelled(found: dict[str, np.ndarray], responses: xr.DataArray, design: DecodingDesign) -> xr.Dataset:
     dims = {"fold_auroc": (LAYER, "repeat", "fold"), "score": (LAYER, "unit", "class")}
     variables = {
         name: (dims.get(name, (LAYER,)), found[name], {"long_name": long_name, "units": "1"})
@@ -275,23 +204,6 @@ def _labelled(found: dict[str, np.ndarray], responses: xr.DataArray, design: _De
         "group_label": ("unit", design.group_names[design.group]),
     }
     return xr.Dataset(variables, coords=coords)
-
-
-def _group_column(responses: xr.DataArray, groups: str) -> str:
-    table = stimulus_table(responses)
-    if groups == "item":
-        column = next((name for name in ("family", "item") if name in table), unit_column(table))
-    elif groups in table:
-        column = groups
-    else:
-        known = list(table.columns)
-        raise DesignError(f"no column {groups!r} in the stimuli{nearest(groups, known)} Columns: {known}.")
-    n_empty = int((table[column].isna() | (table[column].astype(str) == "")).sum())
-    if n_empty:
-        raise DesignError(
-            f"{n_empty} stimuli have no {column!r}, which keeps groups in one fold. Fill the column."
-        )
-    return column
 
 
 def _check_select(select: int | None, responses: xr.DataArray) -> None:

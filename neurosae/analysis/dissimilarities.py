@@ -123,45 +123,6 @@ def check_column(responses: xr.DataArray, by: str) -> None:
         raise DesignError(f"{by!r} is not a column of the stimuli; columns: {list(table.columns)}.")
 
 
-def aligned_model(model: xr.DataArray, labels: np.ndarray) -> np.ndarray:
-    """The values of a model RDM in the order of the stimuli ``labels``, (n, n) float64.
-
-    Raises
-    ------
-    DesignError
-        If the model has other stimuli, is not finite, has one value only, or is a category model with a
-        category of one member.
-    """
-    _check_labels(model[STIMULUS].values, labels)
-    values = model.transpose(STIMULUS, STIMULUS_2).sel({STIMULUS: labels, STIMULUS_2: labels}).values
-    values = values.astype(np.float64)
-    name = model.attrs.get("long_name", "the model")
-    entries = triangle(values)
-    if not np.isfinite(entries).all():
-        raise DesignError(f"{name} holds NaN or infinite values; exclude these stimuli.")
-    if len(np.unique(entries)) < 2:
-        raise DesignError(
-            f"{name} is constant, so no RDM can follow it; it needs at least two values. Numbers stored as "
-            "text count as categories: convert them."
-        )
-    single = labels[(values == 0).sum(axis=1) == 1].tolist()
-    if model.attrs.get("kind") == "categorical" and single:
-        raise DesignError(
-            f"{name}: {len(single)} categories have a single row (first: {single[0]!r}), which has no "
-            "within-category distance; each needs at least 2."
-        )
-    return values
-
-
-def _check_labels(own: np.ndarray, labels: np.ndarray) -> None:
-    if sorted(own.tolist()) != sorted(labels.tolist()) or len(set(labels.tolist())) < len(labels):
-        odd = sorted(set(labels.tolist()) ^ set(own.tolist()))
-        raise DesignError(
-            f"the RDM has {len(labels)} stimuli and the model {len(own)}; not in both: {odd[:5]}. Labels "
-            "must be unique and the same: build both from the same responses with the same unit."
-        )
-
-
 def layer_dataset(
     variables: Mapping[str, tuple[np.ndarray, str]],
     layers: xr.DataArray,

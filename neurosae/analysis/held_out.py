@@ -1,29 +1,23 @@
-"""Select features on some units and measure them on others, for the observed labels and for relabeled ones.
+"""Select features on some units and measure them on others: folds, held-out responses, split halves."""
 
-The selection of one fold depends on the labels that another fold is tested with, so the folds' responses are
-correlated. The null therefore repeats the whole procedure, selection included, for every relabeling.
-"""
-
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 
-from neurosae.analysis.contrast_design import Design, check_sizes, part
+from neurosae.analysis.contrast_design import Design, averaged_rows, check_sizes, part
 from neurosae.analysis.contrast_inference import (
     ContrastTest,
     choose_test,
+    estimate,
     exchangeable,
     is_alive,
-    null_form,
     t_map,
 )
-from neurosae.arrays.contrast_null import FEATURES, relabeled_statistics, unit_norm
-from neurosae.arrays.permutation import Relabelings, relabel, sign_flips
+from neurosae.arrays.effect_size import noncentrality_ci, small_sample_factor
 from neurosae.errors import DesignError
-
-_ELEMENTS = 2**25
-"""Largest number of t values (relabeling x layer x feature) held at a time."""
+from neurosae.schema.names import LAYER, STIMULUS, UNITS_BASIS
+from neurosae.schema.recordings import check_responses
 
 
 @dataclass(frozen=True)
@@ -113,82 +107,20 @@ def roi_response(layers: list[np.ndarray], fold: Fold, member: np.ndarray) -> np
     return total / member.sum()
 
 
-def relabelings_within(design: Design, folds: np.ndarray, n_permutations: int, *, seed: int) -> Relabelings:
-    """Relabelings that keep each fold's cell sizes: labels exchanged within folds, or signs of units."""
-    if design.is_paired:
-        return sign_flips(design.n_units, n_permutations, seed=seed)
-    return relabel(design.cells, n_permutations, seed=seed, strata=folds)
+def averaged_layers(responses: xr.DataArray, design: Design) -> list[np.ndarray]:
+    """Rows of the design in each layer: L arrays (R, F) float64."""
+    layers = []
+    for i in range(responses.sizes[LAYER]):
+        layer = responses.isel({LAYER: [i], STIMULUS: design.used})
+        check_responses(layer)
+        layers.append(averaged_rows(layer.values[:, 0], design))
+    return layers
 
 
-def null_responses(
-    layers: list[np.ndarray], design: Design, folds: list[Fold], n_selected: list[int], draws: Relabelings
-) -> np.ndarray:
-    """Held-out ROI response of each row under each relabeling, the selection repeated: (rows of draws, R)."""
-    response = np.empty((len(draws), len(design.cells)))
-    size = max(1, _ELEMENTS // sum(values.shape[1] for values in layers))
-    for fold, n in zip(folds, n_selected, strict=True):
-        for start in range(0, len(draws), size):
-            block = slice(start, start + size)
-            maps = _null_maps(layers, design, fold, draws, block)
-            chosen = np.argpartition(maps, -n, axis=1)[:, -n:]
-            response[block, ~fold.train] = _mean_response(layers, fold, chosen) / n
-    return response
-
-
-def _null_maps(
-    layers: list[np.ndarray], design: Design, fold: Fold, draws: Relabelings, block: slice
-) -> np.ndarray:
-    """Training statistics under each relabeling of a block, (rows, L F) float32, -inf where not tested."""
-    columns = np.unique(design.units[fold.train]) if design.is_paired else fold.train
-    form = null_form(fold.test, Relabelings(draws.labels[block][:, columns], True, draws.scheme))
-    n_features = layers[0].shape[1]
-    maps = np.full((form.n_rows, len(layers) * n_features), -np.inf, dtype=np.float32)
-    for layer, start in _chunks(layers):
-        alive = np.flatnonzero(fold.alive[layer, start : start + FEATURES])
-        data = exchangeable(layers[layer][fold.train][:, start + alive].astype(np.float64), fold.test)
-        varies = np.einsum("nf,nf->f", data, data) > 0
-        normed = unit_norm(data[:, varies], form.sums[0].dtype)
-        maps[:, layer * n_features + start + alive[varies]] = relabeled_statistics(form, normed)
-    return maps
-
-
-def _mean_response(layers: list[np.ndarray], fold: Fold, chosen: np.ndarray) -> np.ndarray:
-    """Sum over the chosen features of the scaled held-out responses: (relabelings, held-out rows)."""
-    n_features = layers[0].shape[1]
-    total = np.zeros((len(chosen), int((~fold.train).sum())))
-    for layer, values in enumerate(layers):
-        first = layer * n_features
-        member = np.zeros((len(chosen), n_features), dtype=np.float32)
-        rows, columns = np.nonzero((chosen >= first) & (chosen < first + n_features))
-        member[rows, chosen[rows, columns] - first] = 1
-        used = member.any(axis=0)
-        scaled = (values[~fold.train][:, used] - fold.mean[layer, used]) / fold.sd[layer, used]
-        total += member[:, used] @ scaled.T.astype(np.float32)
-    return total
-
-
-def _chunks(layers: list[np.ndarray]) -> Iterator[tuple[int, int]]:
-    return ((i, start) for i, values in enumerate(layers) for start in range(0, values.shape[1], FEATURES))
-
-
-def held_out_t(response: np.ndarray, design: Design, labels: np.ndarray) -> np.ndarray:
-    """t of the condition effect on a held-out response, each row of (P, R) with its own labels: (P,).
-
-    Between units Welch's t of the cells in ``labels`` (P, R); within units the paired t of differences with
-    the signs in ``labels`` (P, U).
-    """
-    if design.is_paired:
-        differences = labels * (response @ design.differences.T)
-        error = differences.std(axis=1, ddof=1) / np.sqrt(design.n_units)
-        return differences.mean(axis=1) / error
-    effect, variance = np.zeros(len(response)), np.zeros(len(response))
-    for cell, (weight, n) in enumerate(zip(design.weights, np.bincount(design.cells), strict=True)):
-        own = labels == cell
-        mean = np.where(own, response, 0).sum(axis=1) / n
-        squares = np.where(own, np.square(response - mean[:, None]), 0).sum(axis=1)
-        effect += weight * mean
-        variance += weight**2 * squares / (n * (n - 1))
-    return effect / np.sqrt(variance)
+def fold_members(layers: list[np.ndarray], fold: Fold, fraction: float) -> np.ndarray:
+    """Features a fold selects on its training rows: (L, F) bool, the top share over all layers."""
+    stat = fold_map(layers, fold)
+    return top_members(stat, n_of_fraction(fraction, int(np.isfinite(stat).sum())))
 
 
 def split_half(
@@ -198,23 +130,48 @@ def split_half(
     test: str,
     basis: str,
     fraction: float,
-    n_splits: int,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Agreement of maps from random halves of the units: correlation, Dice of the top share, its chance.
+    seeds: np.ndarray,
+) -> dict[str, float]:
+    """Agreement of maps from random halves of the units, averaged over one split for each seed.
 
-    Returns
-    -------
-    r, dice, chance : each (n_splits,)
+    r correlates the two maps; Spearman-Brown 2r/(1+r) is the reliability of a map of all units; Dice is the
+    overlap of the top features, k/m by chance for k of m.
     """
     found = []
-    for child in np.random.SeedSequence(seed).generate_state(n_splits):
-        half = assign_folds(design, 2, seed=int(child))
+    for seed in seeds:
+        half = assign_folds(design, 2, seed=int(seed))
         maps = [fold_map(layers, fit_fold(layers, design, half == h, test, basis)) for h in (0, 1)]
         both = np.isfinite(maps[0]) & np.isfinite(maps[1])
         first, second = maps[0][both], maps[1][both]
         n = n_of_fraction(fraction, len(first))
         shared = (top_members(first, n) & top_members(second, n)).sum()
-        found.append((np.corrcoef(first, second)[0, 1], shared / n, n / len(first)))
-    r, dice, chance = np.array(found).T
-    return r, dice, chance
+        found.append((_correlation(first, second), shared / n, n / len(first)))
+    r, dice, chance = np.mean(found, axis=0).tolist()
+    return {"split_half_r": r, "split_half_r_sb": 2 * r / (1 + r), "dice": dice, "dice_chance": chance}
+
+
+def held_out_effect(response: np.ndarray, design: Design) -> dict[str, float]:
+    """Condition effect on a held-out response (R,): effect, Welch or paired t, Hedges g with its interval."""
+    values = response[:, None]
+    welch, pooled = (choose_test(design, name, UNITS_BASIS) for name in ("welch", "pooled"))
+    found = estimate(values, exchangeable(values, welch), welch)
+    equal = estimate(values, exchangeable(values, pooled), pooled)
+    df = float(equal.df[0])
+    inverse_n = design.weights**2 / np.bincount(design.cells)
+    leverage = 1 / design.n_units if design.is_paired else float(inverse_n.sum())
+    scale = float(small_sample_factor(df) * np.sqrt(leverage))
+    lower, upper = noncentrality_ci(float(equal.stat[0]), df)
+    return {
+        "effect": float(found.effect[0]),
+        "stat": float(found.stat[0]),
+        "es": float(found.es[0]),
+        "es_lo": lower * scale,
+        "es_hi": upper * scale,
+        "n_units": design.n_units,
+    }
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    if len(first) < 2 or first.std() == 0 or second.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])

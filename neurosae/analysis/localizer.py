@@ -3,34 +3,28 @@
 import numpy as np
 import xarray as xr
 
-from neurosae.analysis.contrast_design import Design, averaged_rows, contrast_design
-from neurosae.analysis.contrast_inference import ENOUGH, choose_test, estimate, exchangeable, scheme_of
+from neurosae.analysis.contrast_design import Design, contrast_design
+from neurosae.analysis.contrast_inference import choose_test, scheme_of
 from neurosae.analysis.held_out import (
-    Fold,
     assign_folds,
+    averaged_layers,
     fit_fold,
-    fold_map,
-    held_out_t,
+    fold_members,
+    held_out_effect,
     n_of_fraction,
-    null_responses,
-    relabelings_within,
     roi_response,
     split_half,
     top_members,
 )
-from neurosae.arrays.effect_size import noncentrality_ci, small_sample_factor
-from neurosae.arrays.permutation import exceedance_p
+from neurosae.analysis.held_out_null import held_out_p, relabelings_within
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_responses, stimulus_table
+from neurosae.schema.recordings import stimulus_table
 from neurosae.schema.units import SEEN, check_unseen, unit_keys, with_seen
 
 N_PERMUTATIONS = 999
 N_SPLITS = 20
-
-_SLACK = 1e-5
-"""Relative rounding error of a null computed in single precision: ties count as ties."""
 
 
 def localize(
@@ -145,13 +139,15 @@ def roi_responses(responses: xr.DataArray, roi: xr.Dataset, *, circular: bool = 
     >>> roi_responses(responses, roi).values
     array([1., 4.])
     """
-    check_unseen(roi, responses, circular=circular)
+    unit = str(roi.attrs.get("unit", "auto"))
+    unit = unit if unit in responses.coords else "auto"
+    check_unseen(roi, responses, circular=circular, unit=unit)
     _check_same_space(responses, roi)
     total = np.zeros(responses.sizes[STIMULUS])
     for layer in roi[LAYER].values[roi["member"].any(FEATURE).values]:
         chosen = roi["member"].sel({LAYER: layer}).values
         total += responses.sel({LAYER: layer}).values[:, chosen].sum(axis=1, dtype=np.float64)
-    is_circular = circular and SEEN in roi.coords and _overlaps(roi, responses)
+    is_circular = circular and SEEN in roi.coords and _overlaps(roi, responses, unit)
     attrs = {"long_name": "mean response of the ROI", "units": str(responses.attrs.get("units", "a.u."))}
     attrs |= {"circular": "CIRCULAR: these stimuli chose the ROI"} if is_circular else {}
     attrs |= with_step(responses, "roi_responses", circular=circular)
@@ -161,8 +157,8 @@ def roi_responses(responses: xr.DataArray, roi: xr.Dataset, *, circular: bool = 
     )
 
 
-def _overlaps(roi: xr.Dataset, responses: xr.DataArray) -> bool:
-    return not set(roi[SEEN].values.tolist()).isdisjoint(unit_keys(responses))
+def _overlaps(roi: xr.Dataset, responses: xr.DataArray, unit: str) -> bool:
+    return not set(roi[SEEN].values.tolist()).isdisjoint(unit_keys(responses, unit))
 
 
 def _check_same_space(responses: xr.DataArray, roi: xr.Dataset) -> None:
@@ -213,11 +209,11 @@ def cross_localize(
     -------
     Dataset
         ``member`` (fold, layer, feature), ``n_selected`` (fold, layer); ``response`` (unit) in SD with
-        ``condition`` and ``fold_of`` (unit); scalars ``effect`` (SD), ``es`` (Hedges g; of paired differences in
-        paired designs) with 95 % interval ``es_lo``, ``es_hi`` from the noncentral t, ``stat`` (Welch or paired
-        t), ``p``, ``n_units``; and, over 20 random halves, ``split_half_r`` of the maps, ``split_half_r_sb``
-        (Spearman-Brown, 2r/(1+r)), ``dice`` of the top features, ``dice_chance``. In paired designs ``unit``
-        holds one row a unit and cell.
+        ``condition`` and ``fold_of`` (unit); scalars ``effect`` (SD), ``es`` (Hedges g, in paired
+        designs of the differences) with 95 % interval ``es_lo``, ``es_hi`` from the noncentral t, ``stat``
+        (Welch or paired t), ``p``, ``n_units``; and, over 20 random halves, ``split_half_r`` of the maps,
+        ``split_half_r_sb`` (Spearman-Brown, 2r/(1+r)), ``dice`` of the top features, ``dice_chance``. In
+        paired designs ``unit`` holds one row a unit and cell.
 
     Raises
     ------
@@ -233,26 +229,27 @@ def cross_localize(
     """
     basis = str(responses.attrs.get("basis", UNITS_BASIS))
     design = contrast_design(stimulus_table(responses), contrast, unit=unit)
-    layers = _averaged_layers(responses, design)
+    layers = averaged_layers(responses, design)
     fold_of = assign_folds(design, folds, seed=seed)
     fitted = [fit_fold(layers, design, fold_of != fold, test, basis) for fold in range(folds)]
-    members = [_members(layers, fold, fraction) for fold in fitted]
+    members = [fold_members(layers, fold, fraction) for fold in fitted]
     response = np.empty(len(fold_of))
     for fold, member in zip(fitted, members, strict=True):
         response[~fold.train] = roi_response(layers, fold, member)
-    n_selected = [int(member.sum()) for member in members]
-    p, n_null = _procedure_p(layers, design, fitted, n_selected, fold_of, seed)
-    halves = split_half(
-        layers, design, test=test, basis=basis, fraction=fraction, n_splits=N_SPLITS, seed=seed
-    )
-    scalars = _held_out_effect(response, design) | {"p": p} | _reliability(*halves)
+    draws = relabelings_within(design, fold_of, N_PERMUTATIONS, seed=seed)
+    seeds = np.random.SeedSequence(seed).generate_state(N_SPLITS)
+    scalars = {
+        **held_out_effect(response, design),
+        "p": held_out_p(layers, design, fitted, members, draws),
+        **split_half(layers, design, test=test, basis=basis, fraction=fraction, seeds=seeds),
+    }
     chosen = choose_test(design, test, basis)
     attrs = {
         "contrast": contrast,
         "test": chosen.name,
         "unit": design.unit,
         "scheme": f"{scheme_of(chosen)}, within folds, selection repeated",
-        "n_permutations": n_null,
+        "n_permutations": len(draws),
         "fraction": fraction,
         "seed": seed,
         "site": str(responses.attrs.get("site", "")),
@@ -264,73 +261,6 @@ def cross_localize(
     result = _labelled(responses, design, np.stack(members), response, fold_of, scalars).assign_attrs(attrs)
     seen = responses.isel({LAYER: slice(0, 1), STIMULUS: design.used})
     return with_seen(result, unit_keys(seen, design.unit))
-
-
-def _averaged_layers(responses: xr.DataArray, design: Design) -> list[np.ndarray]:
-    layers = []
-    for i in range(responses.sizes[LAYER]):
-        layer = responses.isel({LAYER: [i], STIMULUS: design.used})
-        check_responses(layer)
-        layers.append(averaged_rows(layer.values[:, 0], design))
-    return layers
-
-
-def _members(layers: list[np.ndarray], fold: Fold, fraction: float) -> np.ndarray:
-    stat = fold_map(layers, fold)
-    return top_members(stat, n_of_fraction(fraction, int(np.isfinite(stat).sum())))
-
-
-def _procedure_p(
-    layers: list[np.ndarray],
-    design: Design,
-    folds: list[Fold],
-    n_selected: list[int],
-    fold_of: np.ndarray,
-    seed: int,
-) -> tuple[float, int]:
-    """p of the held-out effect and the number of relabelings behind it; NaN if those are fewer than 20."""
-    draws = relabelings_within(design, fold_of, N_PERMUTATIONS, seed=seed)
-    if draws.exact and len(draws) < ENOUGH:
-        return float("nan"), len(draws)
-    observed = np.ones(design.n_units, dtype=int) if design.is_paired else design.cells
-    labels = np.vstack([observed, draws.labels])
-    everything = null_responses(
-        layers, design, folds, n_selected, type(draws)(labels, draws.exact, draws.scheme)
-    )
-    t = np.abs(held_out_t(everything, design, labels))
-    n_exceeding = np.count_nonzero(t[1:] >= t[0] * (1 - _SLACK))
-    return float(exceedance_p(np.float64(n_exceeding), len(draws), exact=draws.exact)), len(draws)
-
-
-def _held_out_effect(response: np.ndarray, design: Design) -> dict[str, float]:
-    values = response[:, None]
-    welch = choose_test(design, "welch", UNITS_BASIS)
-    found = estimate(values, exchangeable(values, welch), welch)
-    pooled = choose_test(design, "pooled", UNITS_BASIS)
-    equal = estimate(values, exchangeable(values, pooled), pooled)
-    df = float(equal.df[0])
-    n = np.bincount(design.cells)
-    leverage = 1 / design.n_units if design.is_paired else float((design.weights**2 / n).sum())
-    lower, upper = noncentrality_ci(float(equal.stat[0]), df)
-    scale = float(small_sample_factor(df)) * float(np.sqrt(leverage))
-    return {
-        "effect": float(found.effect[0]),
-        "stat": float(found.stat[0]),
-        "es": float(found.es[0]),
-        "es_lo": lower * scale,
-        "es_hi": upper * scale,
-        "n_units": design.n_units,
-    }
-
-
-def _reliability(r: np.ndarray, dice: np.ndarray, chance: np.ndarray) -> dict[str, float]:
-    mean_r = float(r.mean())
-    return {
-        "split_half_r": mean_r,
-        "split_half_r_sb": 2 * mean_r / (1 + mean_r),
-        "dice": float(dice.mean()),
-        "dice_chance": float(chance.mean()),
-    }
 
 
 _SCALARS = {

@@ -10,8 +10,6 @@ from neurosae.analysis.averaging import average_units
 from neurosae.analysis.dissimilarities import (
     STIMULUS_2,
     UNITS_OF_METRIC,
-    aligned_model,
-    check_column,
     count_units,
     layer_dataset,
     layer_dissimilarities,
@@ -25,11 +23,12 @@ from neurosae.analysis.exchangeability import (
     check_relabelings,
     row_orders,
 )
+from neurosae.analysis.rdm_models import aligned_model, model_classes
 from neurosae.arrays.distance import triangle
+from neurosae.arrays.left_out import similarity_interval
 from neurosae.arrays.mantel import mantel
 from neurosae.arrays.permutation import Relabelings, p_value
 from neurosae.arrays.rdm_comparison import check_method, is_binary, rho_a_of_auroc
-from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses, stimulus_table
@@ -102,61 +101,6 @@ def rdm(responses: xr.DataArray, *, metric: str = "auto", unit: str = "auto") ->
     )
 
 
-def model_rdm(responses: xr.DataArray, by: str, *, unit: str = "auto") -> xr.DataArray:
-    """How different the stimuli should be if ``by`` were all that matters.
-
-    Parameters
-    ----------
-    responses : DataArray (stimulus, layer, feature); only its stimulus columns are read
-    by : column of the stimuli. Text and booleans: 0 for the same value, 1 otherwise; numbers: |difference|
-    unit : as in `rdm`, so that the rows match
-
-    Returns
-    -------
-    DataArray (stimulus, stimulus_2) named ``model``
-
-    Raises
-    ------
-    DesignError
-        If there is no such column, it differs between stimuli that are averaged, or a number is missing.
-
-    Examples
-    --------
-    >>> responses = xr.DataArray(
-    ...     np.zeros((3, 1, 2)),
-    ...     dims=("stimulus", "layer", "feature"),
-    ...     coords={"stimulus": ["s1", "s2", "s3"], "condition": ("stimulus", ["art", "arts", "art"])},
-    ... )
-    >>> model_rdm(responses, "condition").values
-    array([[0., 1., 0.],
-           [1., 0., 1.],
-           [0., 1., 0.]])
-    """
-    check_column(responses, by)
-    rows = average_units(responses, unit=unit)
-    if by not in rows.coords:
-        raise DesignError(
-            f"{by!r} differs between stimuli that share a unit and a condition and are averaged. Name "
-            "another unit (unit='stimulus' averages nothing), or give each unit one value."
-        )
-    values = rows[by].values
-    is_numeric = np.issubdtype(values.dtype, np.number)
-    if is_numeric and np.isnan(values).any():
-        raise DesignError(f"{int(np.isnan(values).sum())} stimuli have no {by!r}; exclude them.")
-    # Unsigned integers would wrap around in the difference.
-    values = values.astype(np.float64) if is_numeric else values
-    differs = np.abs(np.subtract.outer(values, values)) if is_numeric else values[:, None] != values
-    kind = "numeric" if is_numeric else "categorical"
-    attrs = {"long_name": f"model of {by}", "units": "1", "by": by, "kind": kind}
-    return xr.DataArray(
-        differs.astype(np.float64),
-        dims=(STIMULUS, STIMULUS_2),
-        coords={**rows[STIMULUS].coords, STIMULUS_2: rows[STIMULUS].values},
-        name="model",
-        attrs=attrs | with_step(responses, "model_rdm", by=by),
-    )
-
-
 def compare_rdms(
     rdm: xr.DataArray,
     model: xr.DataArray,
@@ -182,7 +126,9 @@ def compare_rdms(
     Returns
     -------
     Dataset (layer)
-        ``similarity``; ``auroc`` P(d_between > d_within) of a binary model, else NaN; ``p``;
+        ``similarity`` with ``similarity_lo`` and ``similarity_hi``, its 95 % interval (jackknife over units,
+        see `neurosae.arrays.jackknife`; t with n_units - 1 df, for each layer alone; NaN if a category has
+        two units only); ``auroc`` P(d_between > d_within) of a binary model, else NaN; ``p``;
         ``null_mean`` and ``null_hi`` (95th percentile) of the permutations; ``n_units``. Attribute
         ``maximum``: the largest rho-a that the design allows, for a binary model.
 
@@ -194,7 +140,8 @@ def compare_rdms(
 
     Source
     ------
-    Kriegeskorte, Mur & Bandettini 2008; Schuett et al. 2023, eLife 12:e82566.
+    Kriegeskorte, Mur & Bandettini 2008; Schuett et al. 2023, eLife 12:e82566; Efron & Tibshirani 1993, An
+    Introduction to the Bootstrap, ch. 11, and Arvesen 1969, Ann Math Stat 40:2076 (jackknife).
 
     Examples
     --------
@@ -212,8 +159,13 @@ def compare_rdms(
     observed, auroc, null = mantel(matrices, target, relabelings.labels, method)
     p = p_value(observed, null, exact=relabelings.exact, alternative="greater")
     units = layers[_unit_of(layers)].values
+    low, high = similarity_interval(
+        matrices, target, units, observed, method, classes=model_classes(model, target)
+    )
     variables = {
         "similarity": (observed, f"{method} with {model.attrs.get('long_name', 'the model')}"),
+        "similarity_lo": (low, "lower bound of the 95 % interval of the similarity (jackknife over units)"),
+        "similarity_hi": (high, "upper bound of the 95 % interval of the similarity (jackknife over units)"),
         "auroc": (auroc, "P(between-category distance > within-category distance)"),
         "p": (p, "one-sided permutation p, uncorrected"),
         "null_mean": (null.mean(axis=0), "mean under permutation"),

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from neurosae.arrays.distance import triangle
+from neurosae.arrays.mean_distances import class_distances, memberships
 from neurosae.arrays.rdm_comparison import rho_a_of_auroc
 from neurosae.errors import DesignError
 
@@ -33,7 +34,8 @@ def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
     Parameters
     ----------
     dissimilarities : (n, n) symmetric, finite
-    labels : (P, n) int, classes 0 … n_classes - 1, at least two rows each
+    labels : (P, n) int, classes 0 … n_classes - 1, at least two rows each; for CDI, TDI and COH a row with
+        the label -1 is left out
     n_classes : K; exactly 2 for TDI and COH, where class 0 is the target and class 1 the rest
     index : one of ``INDICES``; CDI with K > 2 is the mean over the pairs of classes
 
@@ -62,101 +64,12 @@ def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
     return INDICES[index](dissimilarities, labels, n_classes)
 
 
-def class_distances(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Mean distance within and between classes for each labeling; a stimulus is not paired with itself.
-
-    Parameters
-    ----------
-    dissimilarities, labels, n_classes : as in `category_index`
-
-    Returns
-    -------
-    array (P, K, K)
-        Symmetric, within-class means on the diagonal; NaN where a class has no pair.
-
-    Examples
-    --------
-    >>> class_distances(np.array([[0, 1, 4], [1, 0, 2], [4, 2, 0.0]]), np.array([[0, 0, 1]]), 2)
-    array([[[ 1.,  3.],
-            [ 3., nan]]])
-    """
-    members = _memberships(labels, n_classes)
-    near = members @ dissimilarities
-    return _per_pair(np.einsum("kpn,lpn->pkl", near, members, optimize=True), members.sum(axis=2).T)
-
-
-def class_distances_from_sums(patterns: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """`class_distances` of squared Euclidean distances / P, from class sums: no RDM is formed.
-
-    d_kk = 2 (n_k sum|x|^2 - |sum x|^2) / (n_k (n_k - 1) P),
-    d_kl = (mean_k|x|^2 + mean_l|x|^2 - 2 mean_k.mean_l) / P: exact, and cheap where P is small and n large.
-
-    Parameters
-    ----------
-    patterns : (n, P) finite
-    labels, n_classes : as in `category_index`
-
-    Returns
-    -------
-    array (P, K, K)
-
-    Examples
-    --------
-    >>> class_distances_from_sums(np.array([[0.0], [2.0], [3.0], [5.0]]), np.array([[0, 0, 1, 1]]), 2)
-    array([[[ 4., 11.],
-            [11.,  4.]]])
-    """
-    # Distances ignore a common shift; without it less is lost when the sums cancel.
-    patterns = np.asarray(patterns, dtype=np.float64)
-    patterns = patterns - patterns.mean(axis=0)
-    members = _memberships(labels, n_classes)
-    counts = members.sum(axis=2).T
-    squares = (members @ np.einsum("ij,ij->i", patterns, patterns)).T
-    sums = members @ patterns
-    products = np.einsum("kpf,lpf->pkl", sums, sums, optimize=True)
-    total = squares[:, :, None] * counts[:, None, :] + squares[:, None, :] * counts[:, :, None] - 2 * products
-    return _per_pair(total, counts) / patterns.shape[1]
-
-
-def profile_distances(profiles: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """`class_distances` of correlation distances between profiles, from class sums.
-
-    With u the centred profiles of length 1 and S_k their class sums, the mean correlation within class k is
-    (|S_k|^2 - n_k) / (n_k (n_k - 1)) and between classes S_k.S_l / (n_k n_l); averages of r, not of Fisher z,
-    since a permutation test needs no normality.
-
-    Parameters
-    ----------
-    profiles : (n, T) one value a token or window; constant profiles are left out
-    labels, n_classes : as in `category_index`
-
-    Returns
-    -------
-    array (P, K, K) of mean 1 - r
-
-    Examples
-    --------
-    >>> profiles = np.array([[0, 1, 0], [0, 2, 0], [1, 0, 0], [3, 0, 0.0]])
-    >>> cdi(profile_distances(profiles, np.array([[0, 0, 1, 1]]), 2)).round(3)
-    array([1.5])
-    """
-    profiles = np.asarray(profiles, dtype=np.float64)
-    varies = np.ptp(profiles, axis=1) > 0
-    centred = profiles[varies] - profiles[varies].mean(axis=1, keepdims=True)
-    units = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    members = _memberships(np.asarray(labels)[:, varies], n_classes)
-    sums, counts = members @ units, members.sum(axis=2).T
-    products = np.einsum("kpt,lpt->pkl", sums, sums, optimize=True)
-    own = counts[:, :, None] * np.eye(n_classes)
-    return 1.0 - _per_pair(products - own, counts)
-
-
 def cdi(distances: np.ndarray) -> np.ndarray:
     """Class discriminability: d_kl - (d_kk + d_ll) / 2, averaged over the pairs of classes k < l.
 
     Parameters
     ----------
-    distances : (P, K, K) mean distances, see `class_distances`
+    distances : (P, K, K) mean distances, see `neurosae.arrays.mean_distances.class_distances`
 
     Examples
     --------
@@ -209,7 +122,7 @@ def labeling_auroc(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
     ranks = np.zeros((n, n))
     ranks[np.triu_indices(n, 1)] = rankdata(triangle(np.asarray(dissimilarities)))
     n_pairs = n * (n - 1) / 2
-    members = _memberships(labels, n_classes)
+    members = memberships(labels, n_classes)
     within_sum = np.einsum("kpn,kpn->p", members @ ranks, members, optimize=True)
     n_within = (members.sum(axis=2) * (members.sum(axis=2) - 1) / 2).sum(axis=0)
     n_between = n_pairs - n_within
@@ -249,14 +162,3 @@ INDICES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "COH": _of_distances(coh),
 }
 """Category index by name: dissimilarities (n, n), labels (P, n), number of classes -> (P,)."""
-
-
-def _memberships(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """1 where a row belongs to a class: (K, P, n)."""
-    return (np.asarray(labels)[None, :, :] == np.arange(n_classes)[:, None, None]).astype(np.float64)
-
-
-def _per_pair(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums over ordered pairs (P, K, K), divided by the number of pairs of different rows."""
-    n_pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
-    return sums / np.where(n_pairs > 0, n_pairs, np.nan)

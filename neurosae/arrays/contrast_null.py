@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurosae.arrays.linear_contrast import LinearModel
-from neurosae.arrays.permutation import Relabelings
 
 FEATURES = 1024
 """Features taken at a time: blocks of relabelings x features stay in the processor's cache."""
@@ -24,7 +23,7 @@ _SLACK = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
 class NullForm:
     """t of each relabeling: t = Σ v_j S_j / √(total - Σ c_j S_j²), S_j = sums_j Z, ΣZ² = 1 for each feature.
 
-    sums : matrices (rows, n); row 0 holds the observed labels, ``exact`` if the rows are all relabelings
+    sums : matrices (rows, n), a row for each labelling
     numerator, removed : v_j and c_j
     total : constant, or weights (rows, n) of the squared data where cells differ in the variance they add
     """
@@ -33,11 +32,10 @@ class NullForm:
     numerator: tuple[float, ...]
     removed: tuple[float, ...]
     total: float | np.ndarray
-    exact: bool
 
     @property
     def n_rows(self) -> int:
-        """Relabelings, the observed labels included."""
+        """Number of labellings."""
         return len(self.sums[0])
 
 
@@ -55,40 +53,34 @@ class NullCounts:
     maxima: np.ndarray
 
 
-def cell_form(
-    labels: np.ndarray, relabelings: Relabelings, weights: np.ndarray, *, equal_variance: bool
-) -> NullForm:
-    """Null of a weighted difference of cell means when the cell labels are exchanged between rows.
+def cell_form(rows: np.ndarray, weights: np.ndarray, *, equal_variance: bool, dtype: np.dtype) -> NullForm:
+    """Null of a weighted difference of cell means when the cell labels are exchanged between units.
 
     Parameters
     ----------
-    labels : (n,) int, observed cell of each row, 0 … K-1
-    relabelings : cells the rows could have had; cell sizes are those of ``labels``
+    rows : (P, n) int, cell of each unit in each labelling, 0 … K-1; cell sizes are the same in all of them
     weights : (K,) weight of each cell
     equal_variance : True for the pooled t, False for Welch's
+    dtype : precision of the products
 
     Notes
     -----
-    The data must have mean 0. Relabelings keep the cell sizes, so n_k is the same throughout.
+    The data must have mean 0.
     """
-    rows = _with_observed(labels, relabelings)
-    n = np.bincount(labels)
+    n = np.bincount(rows[0], minlength=len(weights))
     if equal_variance:
-        added = np.full(len(n), (weights**2 / n).sum() / (len(labels) - len(n)))
+        added = np.full(len(n), (weights**2 / n).sum() / (n.sum() - len(n)))
     else:
         added = weights**2 / (n * (n - 1))
-    dtype = _dtype(relabelings)
     v, c = weights / n, added / n
     total = float(added[0]) if np.allclose(added, added[0], rtol=1e-9) else added.astype(dtype)[rows]
     if len(n) == 2:  # the two sums cancel, so one product does for both
-        return NullForm(
-            ((rows == 0).astype(dtype),), (v[0] - v[1],), (c[0] + c[1],), total, relabelings.exact
-        )
+        return NullForm(((rows == 0).astype(dtype),), (v[0] - v[1],), (c[0] + c[1],), total)
     sums = tuple((rows == cell).astype(dtype) for cell in range(len(n)))
-    return NullForm(sums, tuple(v), tuple(c), total, relabelings.exact)
+    return NullForm(sums, tuple(v), tuple(c), total)
 
 
-def linear_form(model: LinearModel, relabelings: Relabelings) -> NullForm:
+def linear_form(model: LinearModel, rows: np.ndarray, *, flips: bool, dtype: np.dtype) -> NullForm:
     """Null of a regression t when residuals of the nuisance are reordered or flipped in sign.
 
     The residuals are relabeled, the nuisance is regressed out again, and t is computed anew: the method of
@@ -97,20 +89,17 @@ def linear_form(model: LinearModel, relabelings: Relabelings) -> NullForm:
     Parameters
     ----------
     model : from `neurosae.arrays.linear_contrast.linear_model`
-    relabelings : orders of the rows, or signs (scheme ``"paired"``)
+    rows : (P, n) int, orders of the units; or signs ±1 if ``flips``
+    dtype : precision of the products
 
     Source
     ------
     Freedman & Lane 1983, J Bus Econ Stat 1:292; Winkler et al. 2014, NeuroImage 92:381.
     """
-    n = len(model.readout)
-    flips = relabelings.scheme == "paired"
-    rows = _with_observed(np.ones(n, dtype=int) if flips else np.arange(n), relabelings)
-    dtype = _dtype(relabelings)
     columns = [model.readout / np.linalg.norm(model.readout), *_moved_nuisance(model, flips=flips).T]
     sums = tuple((rows * column if flips else column[rows]).astype(dtype) for column in columns)
     numerator = (float(np.sqrt(model.df)), *[0.0] * (len(sums) - 1))
-    return NullForm(sums, numerator, (1.0,) * len(sums), 1.0, relabelings.exact)
+    return NullForm(sums, numerator, (1.0,) * len(sums), 1.0)
 
 
 def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
@@ -144,19 +133,19 @@ def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(N
     return np.divide(top, spread, out=spread)
 
 
-def null_counts(form: NullForm, data: np.ndarray, *, features: int = FEATURES) -> NullCounts:
+def null_counts(form: NullForm, data: np.ndarray, *, exact: bool, features: int = FEATURES) -> NullCounts:
     """How often relabelings reach the observed |t| of each feature, and the maxima over features.
 
     Parameters
     ----------
-    form : relabelings and statistic
+    form : statistic and labellings, the observed one as row 0
     data : (n, F) what the relabelings act on: centred values, residuals or differences; none constant
+    exact : True if the rows are all relabelings; otherwise the observed row is not counted
     features : features at a time; changes speed and memory only
 
     Returns
     -------
     NullCounts
-        Without the observed row, unless the form is exact.
     """
     n_features = data.shape[1]
     reached, n_exceeding = np.empty(n_features), np.zeros(n_features, dtype=np.int64)
@@ -173,23 +162,19 @@ def null_counts(form: NullForm, data: np.ndarray, *, features: int = FEATURES) -
                 reached[chunk] = threshold
             n_exceeding[chunk] += (t >= threshold).sum(axis=0)
             np.maximum(maxima[rows], t.max(axis=1), out=maxima[rows])
-    if form.exact:
+    if exact:
         return NullCounts(reached, n_exceeding, maxima)
     return NullCounts(reached, n_exceeding - 1, maxima[1:])
 
 
 def unit_norm(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Columns scaled to a sum of squares of 1, then in ``dtype``, so that float32 cannot overflow."""
-    return (data / np.sqrt(np.einsum("nf,nf->f", data, data))).astype(dtype)
+    """Columns scaled to a sum of squares of 1, in ``dtype``.
 
-
-def _with_observed(observed: np.ndarray, relabelings: Relabelings) -> np.ndarray:
-    return relabelings.labels if relabelings.exact else np.vstack([observed, relabelings.labels])
-
-
-def _dtype(relabelings: Relabelings) -> np.dtype:
-    # Enumerated designs are small, and their many exact ties deserve double precision.
-    return np.dtype(np.float64 if relabelings.exact else np.float32)
+    The scaling is done in the higher of the two precisions: float32 data would lose their ties in a float64
+    null, and float64 data could overflow in a float32 one.
+    """
+    data = data.astype(np.result_type(data, dtype), copy=False)
+    return (data / np.sqrt(np.einsum("nf,nf->f", data, data))).astype(dtype, copy=False)
 
 
 def _moved_nuisance(model: LinearModel, *, flips: bool) -> np.ndarray:

@@ -4,7 +4,7 @@ A pattern for which a measure is undefined (all zero, or constant for the correl
 and column, never 0 or 1: an SAE that stays silent for a stimulus says nothing about its similarity.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
@@ -115,6 +115,21 @@ def triangle(matrices: np.ndarray) -> np.ndarray:
     """
     rows, columns = np.triu_indices(matrices.shape[-1], 1)
     return matrices[..., rows, columns]
+
+
+def live_rows(matrices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Matrices (L, n, n) that have the same rows: the rows (n,) bool that are not NaN, and which matrices.
+
+    Examples
+    --------
+    >>> for rows, which in live_rows(np.array([[[0.0]], [[np.nan]], [[0.0]]])):
+    ...     rows, which
+    (array([False]), array([1]))
+    (array([ True]), array([0, 2]))
+    """
+    live = ~np.isnan(np.diagonal(matrices, axis1=1, axis2=2))
+    for rows in np.unique(live, axis=0):
+        yield rows, np.flatnonzero((live == rows).all(axis=1))
 
 
 def _unit_length(patterns: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -94,13 +94,17 @@ def noncentrality_ci(t: float, df: float, *, level: float = 0.95) -> tuple[float
     """Noncentralities for which the t given is the upper and the lower quantile; NaN if t is infinite."""
     if not np.isfinite(t):
         return float("nan"), float("nan")
-    tail = (1 - level) / 2
-    reach = 8 + abs(t)
+    if t < 0:
+        low, high = noncentrality_ci(-t, df, level=level)
+        return -high, -low
+    tail, reach = (1 - level) / 2, 8 + t
 
-    def bound(probability: float) -> float:
-        return float(brentq(lambda ncp: nct.cdf(t, df, ncp) - probability, t - reach, t + reach, xtol=1e-10))
+    def excess(ncp: float, probability: float) -> float:
+        # scipy's noncentral t is NaN far out in its tails, where it should be 0 or 1.
+        return float(np.nan_to_num(nct.cdf(t, df, ncp), nan=float(ncp < t))) - probability
 
-    return bound(1 - tail), bound(tail)
+    low, high = (brentq(excess, t - reach, t + reach, args=(p,), xtol=1e-10) for p in (1 - tail, tail))
+    return float(low), float(high)
 
 
 def standardised_interval(

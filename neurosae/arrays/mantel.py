@@ -6,7 +6,7 @@ one matrix product, so that a thousand relabelings of thirty layers take a secon
 
 import numpy as np
 
-from neurosae.arrays.distance import triangle
+from neurosae.arrays.distance import live_rows, triangle
 from neurosae.arrays.rdm_comparison import (
     METHODS,
     category_auroc,
@@ -48,11 +48,9 @@ def mantel(
     >>> observed.round(3), auroc, null.round(3)[:, 0]
     (array([1.]), array([1.]), array([ 1. , -0.5]))
     """
-    kept = ~np.isnan(np.diagonal(matrices, axis1=1, axis2=2))
     observed, auroc = np.full((2, len(matrices)), np.nan)
     null = np.full((len(orders), len(matrices)), np.nan)
-    for mask in np.unique(kept, axis=0):
-        layers = np.flatnonzero((kept == mask).all(axis=1))
+    for mask, layers in live_rows(matrices):
         own = model[np.ix_(mask, mask)]
         vectors, target = triangle(matrices[layers][:, mask][:, :, mask]), triangle(own)
         observed[layers] = similarity(vectors, target, method)

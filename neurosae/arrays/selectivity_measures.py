@@ -1,8 +1,8 @@
 """How selective a feature is for one of several classes: indices of tuning, for many labelings at once.
 
-Every index is a function of class means, and class means under any number of labelings are one matrix
-product. It finds the preferred class anew for each labeling, so that a permutation null repeats the whole
-procedure. Selectivity of single features does not show that they matter (Morcos et al. 2018).
+Every index is a function of class means (`neurosae.arrays.class_averages`). It finds the preferred class anew
+for each labeling, so that a permutation null repeats the whole procedure. Selectivity of single features does
+not show that they matter (Morcos et al. 2018).
 """
 
 from collections.abc import Callable
@@ -11,17 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neurosae.arrays.class_averages import Classes, class_means
 from neurosae.arrays.effect_size import average_ranks
 
 _RELATIVE_SD = 1e-6
 """Least noise that d' assumes, relative to the SD over all units: d' without noise is large, not infinite."""
-
-
-class Classes(NamedTuple):
-    """Labelings as matrices: ``averaging`` (P, K, n) has rows that average one class; ``counts`` (P, K)."""
-
-    averaging: np.ndarray
-    counts: np.ndarray
 
 
 class Selectivity(NamedTuple):
@@ -29,38 +23,6 @@ class Selectivity(NamedTuple):
 
     value: np.ndarray
     strength: np.ndarray
-
-
-def class_matrices(labels: np.ndarray, n_classes: int) -> Classes:
-    """Matrices that average each class under each labeling.
-
-    Parameters
-    ----------
-    labels : (P, n) int in 0 … n_classes-1; every class occurs in every row
-    n_classes : K
-
-    Examples
-    --------
-    >>> class_matrices(np.array([[0, 0, 1]]), 2).averaging
-    array([[[0.5, 0.5, 0. ],
-            [0. , 0. , 1. ]]])
-    """
-    is_member = np.asarray(labels)[:, None, :] == np.arange(n_classes)[None, :, None]
-    counts = is_member.sum(axis=2)
-    return Classes(is_member / counts[:, :, None], counts)
-
-
-def class_means(values: np.ndarray, classes: Classes) -> np.ndarray:
-    """Mean of each class under each labeling: values (n, F) -> (P, K, F), in float64.
-
-    Examples
-    --------
-    >>> class_means(np.array([[1.0], [3.0], [8.0]]), class_matrices(np.array([[0, 0, 1]]), 2)).ravel()
-    array([2., 8.])
-    """
-    n_labelings, n_classes, n = classes.averaging.shape
-    means = classes.averaging.reshape(-1, n) @ np.asarray(values, dtype=float)
-    return means.reshape(n_labelings, n_classes, -1)
 
 
 def preferred_class(strength: np.ndarray) -> np.ndarray:
@@ -151,6 +113,7 @@ def class_auroc(values: np.ndarray, classes: Classes) -> np.ndarray:
 
     Examples
     --------
+    >>> from neurosae.arrays.class_averages import class_matrices
     >>> two = class_matrices(np.array([[0, 0, 1, 1]]), 2)
     >>> class_auroc(np.array([[1.0], [2.0], [2.0], [3.0]]), two).ravel()
     array([0.125, 0.875])
@@ -168,7 +131,7 @@ def class_dprime(values: np.ndarray, classes: Classes) -> np.ndarray:
     Parameters
     ----------
     values : (n, F), at least two units in each class and outside it
-    classes : see `class_matrices`
+    classes : see `neurosae.arrays.class_averages.class_matrices`
 
     Returns
     -------
@@ -180,6 +143,7 @@ def class_dprime(values: np.ndarray, classes: Classes) -> np.ndarray:
 
     Examples
     --------
+    >>> from neurosae.arrays.class_averages import class_matrices
     >>> two = class_matrices(np.array([[0, 0, 1, 1]]), 2)
     >>> class_dprime(np.array([[0.0], [2.0], [3.0], [5.0]]), two)[0, 1]
     array([2.12132034])
@@ -207,6 +171,7 @@ def explained_variance(values: np.ndarray, classes: Classes) -> np.ndarray:
 
     Examples
     --------
+    >>> from neurosae.arrays.class_averages import class_matrices
     >>> two = class_matrices(np.array([[0, 0, 1, 1]]), 2)
     >>> explained_variance(np.array([[0.0], [2.0], [3.0], [5.0]]), two)
     array([[0.69230769]])

@@ -25,6 +25,7 @@ class Act:
 
     label : unique in the experiment; name : the perturbation's; dose : NaN for lesions
     edits : what is done; shams : what is done instead in each sham
+    n_outside (sham,) int : units of each sham matched beyond the caliper, 0 for random directions
     """
 
     label: str
@@ -32,6 +33,7 @@ class Act:
     dose: float
     edits: Sequence[Edit]
     shams: Sequence[Sequence[Edit]]
+    n_outside: np.ndarray
 
     @property
     def is_identity(self) -> bool:
@@ -72,9 +74,9 @@ def _lesion_act(subject: Subject, name: str, lesion: Lesion, controls: int, seed
         )
     _check_width(subject, site, lesion.reference.sizes[FEATURE], f"the reference recording of {name!r}")
     responses = _mean_responses(lesion.reference, member_layers(lesion.roi["member"]))
-    shams = matched_roi(lesion.roi, responses, n=controls, seed=seed)["member"]
-    edits = [lesion_edits(sham, site, lesion.how, usual) for sham in shams]
-    return Act(name, name, float("nan"), lesion.edits(), edits)
+    shams = matched_roi(lesion.roi, responses, n=controls, seed=seed)
+    edits = [lesion_edits(sham, site, lesion.how, usual) for sham in shams["member"]]
+    return Act(name, name, float("nan"), lesion.edits(), edits, shams["n_outside"].values)
 
 
 def _mean_responses(recording: xr.DataArray, layers: Sequence[int]) -> xr.DataArray:
@@ -96,6 +98,7 @@ def _stimulation_acts(
             dose,
             stimulation.edits(dose),
             [direction_edits(other, dose) for other in others],
+            np.zeros(controls, dtype=np.int64),
         )
         for dose in stimulation.doses
     ]

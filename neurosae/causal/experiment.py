@@ -55,10 +55,10 @@ def run_causal(
         readout) mean over units; score_sham_unit (perturbation, readout, unit) mean over shams;
         effect, effect_lo, effect_hi (95 % bootstrap over units), p, z (SD over shams), p_unit (perturbation,
         readout); effect_sham (perturbation, sham, readout); shift, mean L2 change of an edited token, a.u.,
-        n_edited and n_sham (perturbation); shift_sham (perturbation, sham). Where one perturbation has fewer
-        shams than another, the rest is NaN. Coordinates: act, the perturbation's name, and dose, NaN for
-        lesions; a dose is labelled ``<name> <dose>``. Read-outs: log_odds in bits, accuracy, surprisal in
-        bits per token.
+        n_edited and n_sham (perturbation); shift_sham and n_outside, units matched beyond the caliper
+        (perturbation, sham). Where one perturbation has fewer shams than another, the rest is NaN.
+        Coordinates: act, the perturbation's name, and dose, NaN for lesions; a dose is labelled
+        ``<name> <dose>``. Read-outs: log_odds in bits, accuracy, surprisal in bits per token.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def run_causal(
         If stimuli were seen by a selection, pairs are incomplete, a read-out or a perturbation does not fit,
         or shams cannot be matched.
     ManipulationError
-        If a perturbation leaves the model unchanged, or dose 0 does not.
+        If a perturbation or most of its shams leave the model unchanged, or dose 0 does not.
 
     Source
     ------
@@ -82,7 +82,7 @@ def run_causal(
     >>> plural = Direction("resid_post", 2, np.eye(32)[4], reference=1.0, dose_unit="plural nouns")
     >>> result = run_causal(ToySubject(), planted_pairs(), {"push": Stimulation(plural, [0, 2])}, controls=9)
     >>> result["score"].sel(readout="accuracy").mean("unit").round(2).values.tolist()
-    [0.95, 0.5]
+    [1.0, 0.5]
     """
     design = read_design(stimuli, readouts)
     tested = _tested(subject, stimuli)

@@ -58,7 +58,7 @@ def measure(bench: Bench, edits: Sequence[Edit] = (), *, label: str = "intact") 
     Raises
     ------
     ManipulationError
-        If an edit met no token, or one that must change the model did not.
+        If an edit met no token.
     """
     bits, n_tokens = np.empty(len(bench.tokens)), np.empty(len(bench.tokens), dtype=np.int64)
     shift, edited = np.zeros(len(edits)), np.zeros(len(edits), dtype=np.int64)
@@ -69,29 +69,17 @@ def measure(bench: Bench, edits: Sequence[Edit] = (), *, label: str = "intact") 
         bits[rows], n_tokens[rows] = texts.bits, texts.n_tokens
         shift += readings.shift
         edited += np.asarray(readings.edited, dtype=np.int64)
-    _check_took_hold(edits, shift, edited, label)
+    _check_met(edits, edited, label)
     scores = score_texts(TextBits(bits, n_tokens), bench.design, bench.readouts)
     return Measurement(scores, float(shift.sum() / max(edited.sum(), 1)), int(edited.sum()))
 
 
-def _check_took_hold(edits: Sequence[Edit], shift: np.ndarray, edited: np.ndarray, label: str) -> None:
-    for edit, size, n_rows in zip(edits, shift, edited, strict=True):
-        where = f"{label}: the edit at {edit.site} of layer {edit.layer}"
+def _check_met(edits: Sequence[Edit], edited: np.ndarray, label: str) -> None:
+    for edit, n_rows in zip(edits, edited, strict=True):
         if n_rows == 0:
             raise ManipulationError(
-                f"{where} met no token: all are special or beyond max_norm {edit.max_norm:.4g}. Check that "
-                "the reference recording is of this subject."
-            )
-        must_change = np.any(edit.gain != 1) or np.any(edit.offset != 0)
-        if must_change and size == 0:
-            raise ManipulationError(
-                f"{where} changed nothing on {n_rows} tokens: its units already hold these values (dead "
-                "units, or lesioned before). Choose units that vary on these texts."
-            )
-        if not must_change and size != 0:
-            raise ManipulationError(
-                f"{where} has gain 1 and offset 0 but changed tokens by {size:.3g}: the subject's edits are "
-                "not exact."
+                f"{label}: the edit at {edit.site} of layer {edit.layer} met no token: all are special or "
+                f"beyond max_norm {edit.max_norm:.4g}. Check that the reference recording is of this subject."
             )
 
 
@@ -115,22 +103,43 @@ def measure_act(bench: Bench, act: Act, intact: Measurement, tick: Callable[[], 
     Raises
     ------
     ManipulationError
-        If an act did not take hold, or an identity changed a score.
+        If an act or most of its shams changed nothing, or an identity changed something.
     """
     target = measure(bench, act.edits, label=act.label)
     tick()
     if act.is_identity:
-        if not np.array_equal(target.scores, intact.scores):
-            raise ManipulationError(
-                f"{act.label} has gain 1 and offset 0 but changed scores; report the subject."
-            )
+        _check_identity(act, target, intact)
         same = np.tile(intact.scores.mean(axis=1), (len(act.shams), 1))
         return ActScores(target, same, intact.scores, np.zeros(len(act.shams)))
-    means, shifts, total = [], [], np.zeros_like(intact.scores)
+    if target.shift == 0:
+        raise ManipulationError(
+            f"{act.label} changed nothing on {target.n_edited} tokens: its units already hold the values "
+            "they were set to (dead units). Choose units that vary on these texts."
+        )
+    return _beside_shams(bench, act, target, tick)
+
+
+def _check_identity(act: Act, target: Measurement, intact: Measurement) -> None:
+    if target.shift != 0 or not np.array_equal(target.scores, intact.scores):
+        raise ManipulationError(
+            f"{act.label} has gain 1 and offset 0 but changed tokens by {target.shift:.3g} or a score: the "
+            "subject's edits are not exact."
+        )
+
+
+def _beside_shams(bench: Bench, act: Act, target: Measurement, tick: Callable[[], None]) -> ActScores:
+    means, shifts = [], []
+    total = np.zeros_like(target.scores)
     for number, edits in enumerate(act.shams):
         sham = measure(bench, edits, label=f"sham {number} of {act.label}")
         means.append(sham.scores.mean(axis=1))
         shifts.append(sham.shift)
         total += sham.scores
         tick()
-    return ActScores(target, np.array(means), total / len(act.shams), np.array(shifts))
+    n_silent = shifts.count(0.0)
+    if 2 * n_silent > len(shifts):
+        raise ManipulationError(
+            f"{n_silent} of {len(shifts)} shams of {act.label} changed nothing, so that any effect would "
+            "beat them. Match shams on a reference recording of texts like these."
+        )
+    return ActScores(target, np.array(means), total / len(shifts), np.array(shifts))

@@ -99,9 +99,12 @@ def _manipulation(acts: Sequence[Act], measured: Sequence[ActScores], n_shams: i
         "n_sham": ([len(act.shams) for act in acts], "number of shams", "1"),
     }
     shifts = np.stack([_padded(one.shift_sham, n_shams) for one in measured])
+    outside = np.stack([_padded(act.n_outside.astype(np.float64), n_shams) for act in acts])
     name_sham = "mean change of an edited token under a sham"
+    by_sham = ("perturbation", "sham")
     return {
-        "shift_sham": _labelled(("perturbation", "sham"), shifts, name_sham, "a.u."),
+        "shift_sham": _labelled(by_sham, shifts, name_sham, "a.u."),
+        "n_outside": _labelled(by_sham, outside, "number of units of a sham beyond the caliper", "1"),
         **{
             name: _labelled(("perturbation",), np.array(values), long_name, units)
             for name, (values, long_name, units) in per_act.items()

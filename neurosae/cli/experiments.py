@@ -73,8 +73,9 @@ def stimulate(
 ) -> None:
     """Add the direction of a contrast in several doses, beside random directions of equal norm."""
     opened = ns.open_session(session)
-    responses = ns.pool_tokens(opened[site or opened.sites[0]], window=window, how=how)
-    direction = ns.Direction.from_contrast(responses, contrast, layer=layer)
+    recording = opened[site or opened.sites[0]]
+    responses = ns.pool_tokens(recording, window=window, how=how)
+    direction = ns.Direction.from_contrast(responses, contrast, layer=layer, reference=recording)
     table = ns.load_stimuli(stimuli)
     loaded = ns.load_subject(subject or str(opened.provenance["subject"]["name"]))
     result = ns.run_causal(

@@ -22,7 +22,7 @@ def plot_selectivity(selectivity: xr.Dataset, *, ax: Axes | None = None) -> Axes
     ax = tidy(axes(ax))
     values = selectivity["selectivity"].values
     live = values[np.isfinite(values)]
-    bins = np.linspace(min(live.min(), float(selectivity["null"].min())), live.max(), 60)
+    bins = np.linspace(min(live.min(), float(selectivity["null"].min())), live.max(), 60).tolist()
     ax.hist(
         live, bins=bins, density=True, color=CONDITIONS[0], alpha=0.75, label=f"{live.size} live features"
     )

@@ -101,7 +101,7 @@ def plot_decoding(decoding: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     Axes
     """
     ax = plot_layer_profile(decoding, "auroc", ax=ax)
-    low = float(min(0.4, decoding["auroc"].min() - 0.05))
+    low = min(0.4, float(decoding["auroc"].min()) - 0.05)
     ax.set_ylim(low, 1.02)
     ax.axhline(1.0, color=INK, lw=0.4)
     return ax

@@ -49,9 +49,19 @@ def check_protocol(protocol: Protocol, stimuli_by_path: Mapping[Path, pd.DataFra
         _check_classes(column, table, where)
     for where, unit in _unit_columns(protocol):
         _check_unit(unit, table, where)
-    if parse_window(protocol.responses.window).kind == "target":
-        _check_column("target_start", table, "responses.window")
+    _check_window(protocol.responses.window, table)
     _check_causal(protocol, stimuli_by_path)
+
+
+def _check_window(window: str, table: pd.DataFrame) -> None:
+    kind = parse_window(window).kind
+    if kind == "relative":
+        raise ProtocolError(
+            f"responses.window: {window!r} gives several bins a stimulus, and a study needs one response. Use "
+            "all, first:k, last:k, centered:k or target."
+        )
+    if kind == "target":
+        _check_column("target_start", table, "responses.window")
 
 
 def _class_columns(protocol: Protocol) -> Iterator[tuple[str, str]]:

@@ -21,18 +21,24 @@ _PACKAGES = ("neurosae", "numpy", "xarray", "netCDF4", "torch", "transformers", 
 
 def register(folder: Path, protocol: Protocol, stimuli: pd.DataFrame, plan: Plan) -> dict[str, Any]:
     """Write what was planned, before anything is run; a session that is continued keeps its first stamp."""
-    if (folder / HEADER).exists():
-        return read_header(folder)
+    header = read_header(folder) if (folder / HEADER).exists() else _stamp(protocol, stimuli, plan)
+    write_json(folder / HEADER, header)
+    write_text(folder / PROTOCOL, protocol.source)
+    write_text(folder / STIMULI, table_text(stimuli))
+    return header
+
+
+def _stamp(protocol: Protocol, stimuli: pd.DataFrame, plan: Plan) -> dict[str, Any]:
     created = now()
     versions = _versions()
-    header: dict[str, Any] = {
+    return {
         "schema": SCHEMA,
         "status": "recording",
         "registered": {"time": created, "protocol_sha256": protocol.sha256, "versions": versions},
         "sites": list(plan.sites),
         "layers": list(plan.layers),
         "provenance": {
-            "subject": plan.config["subject"],
+            "subject": plan.config["environment"],
             "stimuli": {
                 "name": stimuli.attrs.get("name", "stimuli"),
                 "sha256": stimuli.attrs.get("sha256", table_sha256(stimuli)),
@@ -47,10 +53,6 @@ def register(folder: Path, protocol: Protocol, stimuli: pd.DataFrame, plan: Plan
         "config": dict(plan.config),
         "config_sha256": plan.config_sha256,
     }
-    write_text(folder / PROTOCOL, protocol.source)
-    write_text(folder / STIMULI, table_text(stimuli))
-    write_json(folder / HEADER, header)
-    return header
 
 
 def _versions() -> dict[str, str]:

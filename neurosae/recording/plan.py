@@ -14,7 +14,7 @@ from neurosae.errors import StimulusError, StorageError, SubjectError
 from neurosae.protocol.models import Protocol
 from neurosae.recording.encoding import check_name, encode
 from neurosae.recording.files import check_free_space, check_writable
-from neurosae.recording.session import HEADER, SCHEMA, read_header
+from neurosae.recording.session import HEADER, read_header
 from neurosae.recording.shard import RESERVED
 from neurosae.schema.recordings import stimulus_coords
 from neurosae.schema.spelling import listed
@@ -22,9 +22,17 @@ from neurosae.stimulus.checks import check_lengths, check_tokenized
 from neurosae.subject.catalogue import SubjectCard
 from neurosae.subject.interface import Subject, Tokens
 
+LOCK = ".writer.lock"
+
+IDENTITY = ("name", "weights_sha256", "tokenizer_sha256", "dtype", "bos", "prepend_bos")
+"""What makes two subjects the same."""
+
+HOW = ("environment", "shards")
+"""Parts of a configuration that may differ where a recording is finished, but not while it is continued."""
+
 SHARD_STIMULI = 256
-SHARD_BYTES = 256 * 2**20
-"""A shard ends at 256 stimuli or 256 MiB of activations, whichever comes first."""
+SHARD_BYTES = 128 * 2**20
+"""A shard ends at 256 stimuli or 128 MiB of activations, whichever comes first."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ def output_state(out: Path, same: Mapping[str, object], *, overwrite: bool) -> s
     StorageError
         If ``out`` holds another recording and ``overwrite`` is False, or something that is no session.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(_is_trace(path.name) for path in out.iterdir())):
         return "new"
     if not (out / HEADER).exists():
         raise StorageError(f"{out} exists and holds no session; it is left alone. Choose another folder.")
@@ -167,12 +175,18 @@ def output_state(out: Path, same: Mapping[str, object], *, overwrite: bool) -> s
         return "replace"
     header = read_header(out)
     other = [part for part, value in same.items() if header["config"].get(part) != value]
-    if other:
+    is_done = header["status"] == "complete"
+    if [part for part in other if not (is_done and part in HOW)]:
         raise StorageError(
             f"{out} holds another recording: it differs in {listed(other)}. Choose another folder, or "
             "overwrite it."
         )
-    return "done" if header["status"] == "complete" else "continue"
+    return "done" if is_done else "continue"
+
+
+def _is_trace(name: str) -> bool:
+    """Whether a file is all that a run leaves behind which was killed before it wrote its stamp."""
+    return name == LOCK or name.startswith(f".{HEADER}.part-")
 
 
 def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Plan:
@@ -190,6 +204,7 @@ def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Pl
     n_features = {site: subject.n_features(site) for site in sites}
     whole = checked_tokens(subject.tokenize(stimuli["text"].tolist()), stimuli, subject, protocol)
     tokens = tuple(shortened(text, subject.context_length, protocol.recording.truncate) for text in whole)
+    described = _described(subject)
     row_bytes = 4 * len(layers) * sum(n_features.values())
     shards = shard_bounds([len(text) for text in tokens], row_bytes)
     return Plan(
@@ -202,10 +217,10 @@ def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Pl
         shards=shards,
         n_features=n_features,
         config={
-            "schema": SCHEMA,
-            "subject": _jsonable(subject.describe()),
+            "subject": {key: described[key] for key in IDENTITY if key in described},
             "stimuli": table_sha256(stimuli),
             "protocol": protocol.sha256,
+            "environment": described,
             "shards": [list(shard) for shard in shards],
         },
     )
@@ -250,8 +265,10 @@ def check_room(plan: Plan, out: Path) -> None:
     check_free_space(out, int(1.05 * row_bytes * sum(len(text) for text in plan.tokens)))
 
 
-def _jsonable(content: Mapping[str, object]) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(content, default=str)))
+def _described(subject: Subject) -> dict[str, Any]:
+    """Identity of a subject as JSON gives it back, without its place on this machine."""
+    described = dict(json.loads(json.dumps(subject.describe(), default=str)))
+    return {key: value for key, value in described.items() if key != "source"}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import pandas as pd
 
 from neurosae.errors import StorageError
 from neurosae.protocol.models import Protocol
-from neurosae.recording.files import storage_error, sweep_parts, write_json
+from neurosae.recording.acquisition import Progress, run_shards
+from neurosae.recording.files import storage_error, write_json
 from neurosae.recording.header import file_attrs, now, register
-from neurosae.recording.plan import Plan, check_inputs, check_room, make_plan, output_state
+from neurosae.recording.plan import LOCK, Plan, check_inputs, check_room, make_plan, output_state
 from neurosae.recording.session import (
     HEADER,
     Session,
@@ -22,16 +23,11 @@ from neurosae.recording.session import (
     read_header,
     sinks,
 )
-from neurosae.recording.shard import Shard, Tables, concatenate, read_tables, token_rows
-from neurosae.recording.store import add_shard, entries, is_intact, shard_name, write_tables
+from neurosae.recording.shard import Tables, concatenate, read_tables
+from neurosae.recording.store import shard_name, write_tables
 from neurosae.schema.names import RESIDUAL_SITES
 from neurosae.stimulus.load import load_stimuli
-from neurosae.subject.batching import run_all
 from neurosae.subject.interface import Subject
-
-Progress = Callable[[int, int], object]
-
-_LOCK = ".writer.lock"
 
 
 def record(
@@ -125,88 +121,15 @@ def _record_into(
 ) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / _LOCK, blocking=False):
+        with filelock.FileLock(folder / LOCK, blocking=False):
             header = register(folder, protocol, stimuli, plan)
-            _run_shards(folder, subject, stimuli, plan, header, progress)
+            run_shards(folder, subject, stimuli, plan, header, progress)
             _finish(folder, plan, header)
     except filelock.Timeout as error:
         raise StorageError(f"{folder} is being recorded by another process. Wait for it to end.") from error
     except OSError as error:
         raise storage_error(folder, error) from error
-    (folder / _LOCK).unlink(missing_ok=True)
-
-
-def _run_shards(
-    folder: Path,
-    subject: Subject,
-    stimuli: pd.DataFrame,
-    plan: Plan,
-    header: Mapping[str, Any],
-    progress: Progress | None,
-) -> None:
-    for site in plan.sites:
-        sweep_parts(folder / site / "shards")
-    done = _complete_shards(folder, plan)
-    for number, (start, stop) in enumerate(plan.shards):
-        if number not in done:
-            report = _shifted(progress, start, len(stimuli))
-            table = stimuli.iloc[start:stop].reset_index(drop=True)
-            for site, shard in _run_shard(subject, table, plan, start, report).items():
-                add_shard(folder / site, number, shard, file_attrs(header, site))
-        if progress is not None:
-            progress(stop, len(stimuli))
-
-
-def _shifted(progress: Progress | None, start: int, n_stimuli: int) -> Callable[[int], object]:
-    return lambda n_done: None if progress is None else progress(start + n_done, n_stimuli)
-
-
-def _complete_shards(folder: Path, plan: Plan) -> set[int]:
-    """Numbers of the shards that are intact at every site."""
-    numbers = set(range(len(plan.shards)))
-    for site in plan.sites:
-        known = entries(folder / site, "shard")
-        numbers &= {
-            number
-            for number in numbers
-            if (name := shard_name(number)) in known and is_intact(folder / site, name, known[name])
-        }
-    return numbers
-
-
-def _run_shard(
-    subject: Subject, table: pd.DataFrame, plan: Plan, start: int, report: Callable[[int], object]
-) -> dict[str, Shard]:
-    tokens = plan.tokens[start : start + len(table)]
-    first = np.cumsum([0, *(len(text) for text in tokens)])
-    shape = (int(first[-1]), len(plan.layers))
-    values = {site: np.empty((*shape, plan.n_features[site]), dtype=np.float32) for site in plan.sites}
-    bits = np.full(first[-1], np.nan)
-    batches = run_all(
-        subject,
-        tokens,
-        batch_tokens=plan.batch_tokens,
-        sites=dict.fromkeys(plan.sites, plan.layers),
-        surprisal=plan.surprisal,
-    )
-    n_done = 0
-    for indices, readings in batches:
-        place = _rows_of(first, np.asarray(indices))
-        for site, array in values.items():
-            array[place] = readings.activations[site]
-        if readings.surprisal is not None:
-            bits[place] = readings.surprisal
-        n_done += len(indices)
-        report(n_done)
-    rows = token_rows(table, tokens) | ({"surprisal": bits} if plan.surprisal else {})
-    return {site: Shard(table, rows, plan.layers, array) for site, array in values.items()}
-
-
-def _rows_of(first: np.ndarray, indices: np.ndarray) -> slice | np.ndarray:
-    """Rows of some texts, as a slice where they are consecutive (a copy without an index is faster)."""
-    if (np.diff(indices) == 1).all():
-        return slice(int(first[indices[0]]), int(first[indices[-1] + 1]))
-    return np.concatenate([np.arange(first[index], first[index + 1]) for index in indices])
+    (folder / LOCK).unlink(missing_ok=True)
 
 
 def _finish(folder: Path, plan: Plan, header: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ def dissociation_section(study: Study, first: str, second: str) -> Section:
 
 
 def _slope_finding(name: str, slopes: xr.Dataset, readout: str, headline: str) -> Finding:
-    one = slopes.sel(readout=readout)
+    one = slopes.sel(act=name, readout=readout)
     return Finding(
         label=f"stimulation, {name}: slope of {readout.replace('_', ' ')}",
         measure="Δ per unit of dose",

@@ -28,7 +28,7 @@ def stimuli_section(study: Study) -> Section:
         n_units=stimuli[unit].nunique(),
         unit=unit,
         excluded=responses.attrs.get("excluded", ""),
-        sinks=int(study.session.recording(study.session.sites[0], mask=False)["is_sink"].sum()),
+        sinks=study.session.counts["sinks"],
     )
     return Section("Stimuli", "stimuli", (text,), (_table(balance_table(study.session)),))
 
@@ -43,18 +43,25 @@ def balance_table(session: Session, *, by: str = "condition") -> pd.DataFrame:
     return balance_report(session.stimuli, covariates, by=by)
 
 
-def _table(balance: pd.DataFrame) -> Table:
-    """The balance report as a table of the page."""
-    shown = balance.reset_index()
+def _table(balance: pd.DataFrame, *, by: str = "condition") -> Table:
+    """The balance report as a table of the page: one row a covariate, one column a level."""
+    levels = list(dict.fromkeys(balance[by]))
     rows = tuple(
-        tuple(number(cell) if isinstance(cell, float) else str(cell) for cell in row)
-        for row in shown.itertuples(index=False)
+        (str(name).replace("_", " "), *_cells(group, by, levels))
+        for name, group in balance.groupby("covariate", sort=False)
     )
     caption = (
-        "Balance of the conditions. largest_d is the largest standardised difference between two conditions "
+        "Mean ± SD over stimuli. Largest d is the largest standardised difference between two conditions "
         "(Cohen's d). Surprisal is the subject's own, in bits: it may be a result rather than a confound."
     )
-    return Table(tuple(str(name) for name in shown.columns), rows, tuple(range(1, shown.shape[1])), caption)
+    columns = ("covariate", *(str(level) for level in levels), "largest d", "between")
+    return Table(columns, rows, tuple(range(1, len(columns) - 1)), caption)
+
+
+def _cells(group: pd.DataFrame, by: str, levels: list[object]) -> tuple[str, ...]:
+    moments = group.set_index(by)
+    shown = [f"{number(moments.loc[level, 'mean'])} ± {number(moments.loc[level, 'sd'])}" for level in levels]
+    return (*shown, number(float(group["largest_d"].iloc[0])), str(group["pair"].iloc[0]))
 
 
 def methods_section(study: Study) -> Section:

@@ -11,8 +11,10 @@ from neurosae.analysis.category import category_rsa
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.decoding import decode
 from neurosae.analysis.localizer import cross_localize, localize
-from neurosae.analysis.rsa import compare_rdms, model_rdm, rdm
-from neurosae.analysis.selectivity import selectivity_index, top_stimuli, tuning
+from neurosae.analysis.rdm_models import model_rdm
+from neurosae.analysis.rsa import compare_rdms, rdm
+from neurosae.analysis.selectivity import selectivity_index
+from neurosae.analysis.tuning_curves import top_stimuli, tuning
 from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
 from neurosae.report.causal_steps import run_causal_plan, run_dissociations
 from neurosae.report.context import Study

@@ -167,7 +167,7 @@ def _locate(name: str, offline: bool) -> tuple[Path, dict[str, object]]:
 def _refuse(name: str) -> Any:
     built_in = ", ".join(_CARDS)
     raise SubjectError(
-        f"subject {name!r} is not on this machine{nearest(name, _CARDS)} It is neither built in ({built_in}), "
+        f"subject {name!r} is not here{nearest(name, _CARDS)} It is neither built in ({built_in}) "
         f"nor a local folder with {TOKENIZER_FILE}, nor in the Hugging Face cache. {hub.how_to_get(name)}"
     )
 

@@ -45,7 +45,7 @@ def diagnose() -> dict[str, str]:
     --------
     >>> rows = diagnose()
     >>> rows["subject toy"]
-    'at hand: 4 layers of 32 units.'
+    'at hand: 4 layers of 32 units'
     """
     cache = cache_folder()
     return {

@@ -13,9 +13,12 @@ LAYOUT = f"{CONFIG_FILE}, {TOKENIZER_FILE}, tokenizer_config.json and one or mor
 _SIZES = {
     "n_layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "d_model": ("hidden_size", "n_embd", "d_model"),
-    "context_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
+    "context_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
 }
 """Each size and the names that model configurations have for it."""
+
+_UNNAMED = {"context_length": 2048}
+"""Models without learned or rotary positions name no context length; the oldest were trained on this one."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def model_sizes(folder: Path) -> dict[str, int]:
     """
     config = read_config(folder)
     text = config.get("text_config", config)
-    return {size: _first(text, names, folder) for size, names in _SIZES.items()}
+    return {size: _first(text, size, folder) for size in _SIZES}
 
 
 def bos_string(folder: Path) -> str | None:
@@ -95,12 +98,12 @@ def weights_sha256(folder: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _first(config: dict[str, Any], names: tuple[str, ...], folder: Path) -> int:
-    for name in names:
-        if isinstance(config.get(name), int):
-            return int(config[name])
+def _first(config: dict[str, Any], size: str, folder: Path) -> int:
+    named = [config[name] for name in _SIZES[size] if isinstance(config.get(name), int)]
+    if named or size in _UNNAMED:
+        return int((named or [_UNNAMED[size]])[0])
     raise SubjectError(
-        f"{folder / CONFIG_FILE} has none of {', '.join(names)}; neurosae reads decoder-only language models."
+        f"{folder / CONFIG_FILE} has none of {', '.join(_SIZES[size])}; a decoder-only model is needed."
     )
 
 

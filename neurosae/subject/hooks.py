@@ -56,7 +56,7 @@ def run_tapped(forward: Callable[[], object], taps: Sequence[Tap]) -> None:
         forward()
     if left:
         raise SubjectError(
-            f"the forward pass never reached {left} of the places asked for; the architecture is not supported."
+            f"the forward pass never reached {left} of the places asked for; this model is not supported."
         )
 
 

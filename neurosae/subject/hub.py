@@ -25,39 +25,31 @@ def local_folder(name: str) -> Path | None:
     SubjectError
         If ``name`` is a path that holds no model, or can be no name.
     """
-    path = Path(name).expanduser()
-    if (path / CONFIG_FILE).is_file():
-        return path
-    if path.is_dir() or not _HUB_NAME.fullmatch(name):
-        raise SubjectError(
-            f"{name!r} is no model folder: {path / CONFIG_FILE} is missing. A model folder holds {LAYOUT}. "
-            "A Hugging Face name looks like 'openai-community/gpt2'."
-        )
-    return _snapshot(name, local_files_only=True)
+    return _folder_at(name) or _snapshot(name, local_files_only=True)
 
 
 def downloaded_folder(name: str) -> Path:
-    """Folder of the Hugging Face model called ``name``, fetched over the network where it is not cached.
+    """Folder of the model called ``name``; what the Hugging Face cache lacks is fetched over the network.
 
     Raises
     ------
     SubjectError
-        If it cannot be fetched.
+        If it cannot be fetched, or is no model.
     """
     try:
-        folder = local_folder(name) or _snapshot(name, local_files_only=False)
+        folder = _folder_at(name) or _snapshot(name, local_files_only=False)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise SubjectError(f"{name!r} cannot be fetched: {error}. {how_to_get(name)}") from error
     if folder is None:
-        raise SubjectError(f"{name!r} has no {CONFIG_FILE}; it is no language model that neurosae can read.")
+        raise SubjectError(f"{name!r} cannot be fetched, or has no {CONFIG_FILE}. {how_to_get(name)}")
     return folder
 
 
 def how_to_get(name: str) -> str:
     """The command that fetches a Hugging Face model, and what to do without a network."""
     return (
-        f"Get it with: hf download {name} (or load_subject({name!r}, offline=False)); without a network, copy "
-        f"a folder with {LAYOUT} here and give its path."
+        f"Get it with: hf download {name} (or load_subject({name!r}, offline=False)); without a network, "
+        f"copy a folder with {LAYOUT} here and give its path."
     )
 
 
@@ -68,6 +60,19 @@ def cached_names() -> list[str]:
     except CacheNotFound:
         return []
     return sorted(entry.repo_id for entry in models if _is_complete(_snapshot(entry.repo_id, True)))
+
+
+def _folder_at(name: str) -> Path | None:
+    """The local folder that ``name`` is the path of, or None if it looks like a Hugging Face name."""
+    path = Path(name).expanduser()
+    if (path / CONFIG_FILE).is_file():
+        return path
+    if path.is_dir() or not _HUB_NAME.fullmatch(name):
+        raise SubjectError(
+            f"{name!r} is no model folder: {path / CONFIG_FILE} is missing. A model folder holds {LAYOUT}. "
+            "A Hugging Face name looks like 'openai-community/gpt2'."
+        )
+    return None
 
 
 def _is_complete(folder: Path | None) -> bool:

@@ -12,7 +12,7 @@ from neurosae.subject.folder import bos_string, read_config, tokenizer_path
 from neurosae.subject.interface import Tokens
 
 WITHOUT_BOS = frozenset(
-    [
+    {
         "bloom",
         "ernie4_5",
         "ernie4_5_moe",
@@ -23,8 +23,16 @@ WITHOUT_BOS = frozenset(
         "gpt_neox",
         "granite",
         "mpt",
-    ]
-    + ["phi", "phimoe", "qwen2", "qwen3", "qwen3_moe", "recurrent_gemma", "seed_oss", "smollm3", "starcoder2"]
+        "phi",
+        "phimoe",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+        "recurrent_gemma",
+        "seed_oss",
+        "smollm3",
+        "starcoder2",
+    }
 )
 """Model types trained without a BOS; the same policy as TransformerLens, whose dictionaries assume it."""
 

@@ -19,6 +19,7 @@ KEY, RECALLED = slice(6, 10), slice(10, 14)
 """Residual units that hold which entity a token is, and which entity the text mentioned last."""
 
 N_PLANTED = 15
+_GRADE = 0.1
 
 FACTS = {
     "france": "paris",
@@ -128,11 +129,13 @@ def _embed_one(word: str, d_model: int) -> np.ndarray:
     if word == BOS:
         vector[UNITS["sink"]] = 120.0
         return vector
-    vector[UNITS["word"]] = wordness(word)
+    # planted values vary a little from word to word, so that they have a variance within conditions
+    word_noise, noun_noise = _GRADE * _hashed(f"grade {word}", 2)
+    vector[UNITS["word"]] = wordness(word) + word_noise
     if word.isalpha() and len(word) > 2 and word not in _CLOSED_CLASS and word not in FACTS:
         is_plural = word == "children" or (word.endswith("s") and not word.endswith(("ss", "us", "is")))
         vector[UNITS["noun"]] = 1.0
-        vector[UNITS["own_number"]] = 1.0 if is_plural else -1.0
+        vector[UNITS["own_number"]] = (1.0 if is_plural else -1.0) + noun_noise
     if word in FACTS:
         vector[UNITS["entity"]] = 1.0
         vector[KEY] = _key(word)

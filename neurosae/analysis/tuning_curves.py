@@ -1,0 +1,127 @@
+"""What drives a feature: its mean response to each class, and its strongest stimuli.
+
+Describes responses; whether a feature is selective is tested in `neurosae.analysis.selectivity`.
+"""
+
+import numpy as np
+import xarray as xr
+
+from neurosae.analysis.classes import class_labels, map_coords, origin, unit_of, units_in_classes
+from neurosae.errors import DesignError
+from neurosae.schema.names import FEATURE, LAYER, STIMULUS
+from neurosae.schema.provenance import with_step
+from neurosae.schema.recordings import check_responses
+
+
+def tuning(responses: xr.DataArray, by: str, *, unit: str = "auto") -> xr.Dataset:
+    """Mean response of each feature to each class, with its standard error over units of inference.
+
+    Parameters
+    ----------
+    responses : DataArray (stimulus, layer, feature), finite
+    by : stimulus column that holds the classes
+    unit : column that defines the unit of inference; its rows of one class are averaged first
+
+    Returns
+    -------
+    Dataset (condition, layer, feature)
+        mean, se (SD with ddof 1 over √n; NaN if n is 1); n (condition), the number of units. Conditions in
+        order of first appearance.
+
+    Raises
+    ------
+    DesignError
+        If a column is unknown, a label is empty or responses are not finite.
+
+    Examples
+    --------
+    >>> responses = xr.DataArray(
+    ...     np.array([1.0, 3.0, 5.0, 5.0])[:, None, None], dims=("stimulus", "layer", "feature"),
+    ...     coords={"stimulus": list("abcd"), "condition": ("stimulus", ["low", "low", "high", "high"])})
+    >>> curve = tuning(responses, "condition")
+    >>> curve["mean"].values.ravel(), curve["se"].values.ravel()
+    (array([2., 5.]), array([1., 0.]))
+    """
+    units = units_in_classes(responses, by, unit)
+    names, labels = class_labels(units, by)
+    order = labels[np.sort(np.unique(labels, return_index=True)[1])]
+    groups = [units.values[labels == k].astype(float) for k in order]
+    mean = np.stack([group.mean(axis=0) for group in groups])
+    se = np.stack([_standard_error(group) for group in groups])
+    dims = ("condition", LAYER, FEATURE)
+    amount = {"units": responses.attrs.get("units", "a.u.")}
+    settings = {"by": by, "unit": unit_of(units, unit)}
+    return xr.Dataset(
+        {
+            "mean": (dims, mean, {"long_name": "mean response"} | amount),
+            "se": (dims, se, {"long_name": "standard error over units"} | amount),
+            "n": ("condition", [len(group) for group in groups], {"long_name": "units", "units": "1"}),
+        },
+        coords=map_coords(units) | {"condition": names[order]},
+        attrs={**settings, **origin(responses), **with_step(responses, "tuning", **settings)},
+    )
+
+
+def top_stimuli(responses: xr.DataArray, *, layer: int, feature: int, n: int = 10) -> xr.Dataset:
+    """The stimuli that drive one feature most, strongest first, ties in the order of the stimuli.
+
+    Parameters
+    ----------
+    responses : DataArray (stimulus, layer, feature), finite; stimuli are not averaged
+    layer, feature : labels of the feature
+    n : number of stimuli, all of them if there are fewer
+
+    Returns
+    -------
+    Dataset (rank_order), counted from 1
+        stimulus, text, condition (``""`` where the stimuli have none), response
+
+    Raises
+    ------
+    DesignError
+        If the layer or feature is not there, ``n`` is below 1 or responses are not finite.
+
+    Examples
+    --------
+    >>> responses = xr.DataArray(
+    ...     np.array([1.0, 3.0, 2.0])[:, None, None], dims=("stimulus", "layer", "feature"),
+    ...     coords={"stimulus": ["s1", "s2", "s3"], "text": ("stimulus", ["cold", "hot", "warm"]),
+    ...             "layer": [6], "feature": [0]})
+    >>> top_stimuli(responses, layer=6, feature=0, n=2)["text"].values
+    array(['hot', 'warm'], dtype='<U4')
+    """
+    if n < 1:
+        raise DesignError(f"n is {n}; ask for at least one stimulus.")
+    check_responses(responses)
+    for dim, label in ((LAYER, layer), (FEATURE, feature)):
+        _check_label(responses, dim, label)
+    response = responses.sel({LAYER: layer, FEATURE: feature}).values
+    order = np.argsort(-response, kind="stable")[:n]
+    shown = {name: ("rank_order", _text(responses, name)[order]) for name in (STIMULUS, "text", "condition")}
+    described = {name: (*column, {"long_name": name, "units": "1"}) for name, column in shown.items()}
+    amount = {"long_name": "response", "units": responses.attrs.get("units", "a.u.")}
+    settings = {"layer": int(layer), "feature": int(feature), "n": len(order)}
+    return xr.Dataset(
+        {**described, "response": ("rank_order", response[order], amount)},
+        coords={"rank_order": np.arange(1, len(order) + 1)},
+        attrs={**settings, **origin(responses), **with_step(responses, "top_stimuli", **settings)},
+    )
+
+
+def _standard_error(group: np.ndarray) -> np.ndarray:
+    if len(group) < 2:
+        return np.full(group.shape[1:], np.nan)
+    return group.std(axis=0, ddof=1) / np.sqrt(len(group))
+
+
+def _check_label(responses: xr.DataArray, dim: str, label: int) -> None:
+    known = responses[dim].values.tolist()
+    if label not in known:
+        shown = known if len(known) <= 40 else f"{known[0]} to {known[-1]}"
+        raise DesignError(f"{dim} {label!r} is not in the responses, which hold {shown}.")
+
+
+def _text(responses: xr.DataArray, name: str) -> np.ndarray:
+    if name not in responses.coords:
+        return np.full(responses.sizes[STIMULUS], "")
+    return responses[name].values.astype(str)
