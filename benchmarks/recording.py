@@ -22,7 +22,7 @@ from neurosae.protocol.models import Protocol
 from neurosae.recording.runner import record
 from neurosae.subject.catalogue import load_subject
 
-TEXTS, TOKENS, REPEATS = 16, 64, 9
+TEXTS, TOKENS, REPEATS = 16, 64, 5
 WORDS = ("river", "house", "time", "people", "water", "school", "country", "number", "world", "city", "night")
 
 

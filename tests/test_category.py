@@ -1,5 +1,24 @@
 """Category structure of labelled responses, through the public function."""
 
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import kstest, t, ttest_ind
+
+import neurosae as ns
+from neurosae.arrays.category_index import cdi
+from neurosae.arrays.distance import dissimilarity, triangle
+from neurosae.arrays.mean_distances import class_distances
+from neurosae.errors import DesignError
+from neurosae.schema.units import SEEN
+from neurosae.testing import noise_responses, planted_responses
+from tests.responses import families, labelled, two_classes
+
+EXACT = 1e-10  # float64 sums in another order
+
 
 def test_planted_classes_are_found_with_their_size():
     responses = two_classes(60, 60, n_layers=40, seed=1)
@@ -214,3 +233,113 @@ def test_a_class_that_silence_leaves_with_one_unit_is_refused():
     responses.values[0] = 0.0
     with pytest.raises(DesignError, match=r"class 'a' has 1 units, but 2 are needed"):
         ns.category_rsa(responses, "condition", metric="cosine")
+
+
+def covers(low, high, truth):
+    return ((low <= truth) & (truth <= high)).mean()
+
+
+# Exact .0005 and .9995 binomial limits of 400 simulations at .95 are .91 and .9825; a little more is granted
+# above because the expectation of a jackknife variance is never too small (Efron & Stein 1981).
+NOMINAL = (0.91, 0.985)
+
+
+@pytest.mark.parametrize(
+    ("index", "spread", "effect", "truth"),
+    [("CDI", 1.0, 1.0, 1.0), ("TDI", 0.5, 0.5, 1.0), ("COH", 0.5, 0.5, 1.5)],
+)
+def test_intervals_cover_the_expectation_of_the_index(index, spread, effect, truth):
+    # Class a: mean ``effect`` and SD ``spread``, class b: 0 and 1, in each feature; layers are simulations.
+    rng = np.random.default_rng(10)
+    values = rng.normal(size=(40, 400, 10))
+    values[:20] = effect + spread * values[:20]
+    result = ns.category_rsa(
+        labelled(values, condition=np.repeat(["a", "b"], 20)), "condition", index=index, n_permutations=9
+    )
+    assert result["index"].values.mean() == pytest.approx(truth, abs=0.04)
+    assert NOMINAL[0] <= covers(result.index_lo.values, result.index_hi.values, truth) <= NOMINAL[1]
+
+
+def test_intervals_over_families_cover_the_mean_of_many_sets():
+    result = ns.category_rsa(families(20, n_layers=400, effect=2.0, seed=4), "condition", n_permutations=9)
+    # Standard error of the mean of 400 sets: a twentieth of the SD of one.
+    truth = result["index"].values.mean()
+    assert NOMINAL[0] <= covers(result.index_lo.values, result.index_hi.values, truth) <= NOMINAL[1]
+
+
+@pytest.mark.parametrize("index", ["CDI", "CMI"])
+def test_without_structure_intervals_are_wide_and_not_narrow(index):
+    result = ns.category_rsa(
+        noise_responses(n_layers=200, n_items=10), "condition", index=index, n_permutations=9
+    )
+    assert covers(result.index_lo.values, result.index_hi.values, 0.0) >= NOMINAL[0]
+    assert np.isfinite(result.index_lo).all()
+
+
+@pytest.mark.parametrize("index", ["CDI", "CMI", "TDI", "COH"])
+@pytest.mark.parametrize("make", [lambda: two_classes(9, 7, effect=1.0), lambda: families(8, effect=1.0)])
+def test_intervals_equal_leaving_out_each_unit_and_starting_over(make, index):
+    responses = make()
+    result = ns.category_rsa(responses, "condition", index=index, metric="euclidean", n_permutations=9)
+    units = responses[result.attrs["unit"]].values
+    left_out = [
+        ns.category_rsa(
+            responses.isel(stimulus=units != unit),
+            "condition",
+            index=index,
+            metric="euclidean",
+            n_permutations=1,
+        )["index"].values[0]
+        for unit in np.unique(units)
+    ]
+    n = len(left_out)
+    half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
+    observed = result["index"].values[0]
+    assert result.index_lo.values[0] == pytest.approx(observed - half, abs=EXACT)
+    assert result.index_hi.values[0] == pytest.approx(observed + half, abs=EXACT)
+
+
+def test_order_of_stimuli_changes_no_interval():
+    responses = two_classes(9, 7, n_layers=2, effect=1.0)
+    order = np.random.default_rng(0).permutation(16)
+    for index in ("CDI", "CMI", "TDI", "COH"):
+        one, two = (
+            ns.category_rsa(r, "condition", index=index, n_permutations=9)
+            for r in (responses, responses.isel(stimulus=order))
+        )
+        assert np.allclose(one.index_lo, two.index_lo, atol=EXACT)
+        assert np.allclose(one.index_hi, two.index_hi, atol=EXACT)
+
+
+@pytest.mark.parametrize("index", ["CDI", "CMI", "TDI", "COH"])
+def test_a_class_of_two_units_has_an_index_but_no_interval(index):
+    result = ns.category_rsa(two_classes(2, 14), "condition", index=index, n_permutations=9)
+    assert np.isfinite(result["index"]).all()
+    assert np.isnan(result.index_lo).all()
+    assert np.isnan(result.index_hi).all()
+
+
+def test_silent_stimuli_leave_the_interval_of_their_layer_to_the_others():
+    responses = two_classes(10, 3, n_layers=2, effect=2.0, basis="sae")
+    holed = responses.copy(deep=True)
+    holed.values[3, 1] = 0.0
+    result = ns.category_rsa(holed, "condition", index="CMI")
+    without = ns.category_rsa(responses.isel(stimulus=np.arange(13) != 3), "condition", index="CMI")
+    assert np.allclose(result.index_lo[1], without.index_lo[1], atol=EXACT)
+    assert np.isfinite(result.index_lo).all()
+    holed.values[3] = responses.values[3]
+    holed.values[12, 1] = 0.0
+    # Layer 1 is left with two units of class b.
+    assert np.isnan(ns.category_rsa(holed, "condition", index="CMI").index_hi).values.tolist() == [
+        False,
+        True,
+    ]
+
+
+def test_intervals_survive_a_file(tmp_path):
+    result = ns.category_rsa(two_classes(10, 10, n_layers=2), "condition", n_permutations=9)
+    ns.save_netcdf(result, tmp_path / "category.nc")
+    read = ns.load_netcdf(tmp_path / "category.nc")
+    xr.testing.assert_identical(read.index_lo, result.index_lo)
+    xr.testing.assert_identical(read.index_hi, result.index_hi)
+    assert read.index_lo.attrs["units"] == read["index"].attrs["units"] == "a.u.^2"

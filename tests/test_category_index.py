@@ -10,15 +10,13 @@ from neurosae.arrays.category_index import (
     INDICES,
     category_index,
     cdi,
-    class_distances,
-    class_distances_from_sums,
     coh,
     labeling_auroc,
     pair_counts,
-    profile_distances,
     tdi,
 )
 from neurosae.arrays.distance import dissimilarity, triangle
+from neurosae.arrays.mean_distances import class_distances, class_distances_from_sums, profile_distances
 from neurosae.arrays.rdm_comparison import category_auroc, similarity
 from neurosae.errors import DesignError
 

@@ -10,7 +10,8 @@ from sklearn.model_selection import StratifiedGroupKFold, permutation_test_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from neurosae.analysis.decoding import N_FOLDS, N_REPEATS, decode
+from neurosae.analysis.decoding import decode
+from neurosae.analysis.decoding_design import N_FOLDS, N_REPEATS
 from neurosae.arrays.ridge_decoder import SHRINKAGE
 from neurosae.errors import DesignError
 

@@ -3,18 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurosae.arrays.ridge_decoder import (
     SHRINKAGE,
-    balanced_accuracy,
     balanced_targets,
-    class_scores,
     fold_scores,
-    macro_auroc,
-    resampled_auroc,
     ridge_scores,
     selected_scores,
     standardise,
@@ -143,9 +138,3 @@ def test_unequal_classes_do_not_move_the_boundary():
         0, abs=0.1
     )
     assert np.mean(is_second == fresh_labels) > 0.85
-
-
-
-
-
-

@@ -1,30 +1,21 @@
-"""RDMs, model RDMs, their comparison and category structure, through the public functions."""
-
-import itertools
-import warnings
+"""RDMs and their comparison with models, through the public functions."""
 
 import numpy as np
 import pytest
 import xarray as xr
 from rsatoolbox.data import Dataset
 from rsatoolbox.rdm import calc_rdm
-from scipy.stats import kstest, ortho_group, pearsonr, ttest_ind
+from scipy.stats import kstest, ortho_group, pearsonr, t
 
 import neurosae as ns
-from neurosae.arrays.category_index import cdi, class_distances
 from neurosae.arrays.distance import dissimilarity, triangle, z_score
 from neurosae.errors import DesignError
 from neurosae.schema.units import SEEN
 from neurosae.testing import noise_responses, planted_responses
+from tests.responses import families, labelled, two_classes
 
 EXACT = 1e-10  # float64 sums in another order
 PLANTED = [(1, 3), (1, 4), (1, 5)]
-
-
-
-
-
-
 
 
 def test_auto_is_correlation_of_scaled_units_and_cosine_of_features():
@@ -129,34 +120,6 @@ def test_results_survive_netcdf(tmp_path):
             xr.testing.assert_equal(read.load(), result)
             assert all("long_name" in variable.attrs for variable in read.data_vars.values())
             assert '"step"' in {**read.attrs, **read.data_vars.get("dissimilarity", read).attrs}["provenance"]
-
-
-def test_kat_16_categories_are_compared_as_whole_words():
-    responses = labelled(np.zeros((4, 2)), condition=["art", "arts", "emotion", "cat"])
-    assert np.array_equal(ns.model_rdm(responses, "condition"), 1 - np.eye(4))
-
-
-def test_numbers_give_absolute_differences():
-    responses = labelled(np.zeros((3, 2)), condition=["a"] * 3, length=np.array([3, 5, 4], dtype=np.uint8))
-    assert ns.model_rdm(responses, "length").values.tolist() == [[0, 2, 1], [2, 0, 1], [1, 1, 0]]
-
-
-def test_model_rows_match_those_of_the_rdm():
-    responses = families()
-    model = ns.model_rdm(responses, "condition")
-    assert model.stimulus.values.tolist() == ns.rdm(responses).stimulus.values.tolist()
-    assert model.sel(stimulus="0|a", stimulus_2="1|a") == 0
-    assert model.sel(stimulus="0|a", stimulus_2="0|b") == 1
-
-
-def test_model_rdm_refuses_columns_it_cannot_use():
-    responses = two_classes(4, 4, item=list("xxyyzzww"), template=list("12121212"), freq=[np.nan, *range(7)])
-    with pytest.raises(DesignError, match="'colour' is not a column"):
-        ns.model_rdm(responses, "colour")
-    with pytest.raises(DesignError, match="'template' differs between stimuli"):
-        ns.model_rdm(responses, "template")
-    with pytest.raises(DesignError, match="1 stimuli have no 'freq'"):
-        ns.model_rdm(responses, "freq", unit="stimulus")
 
 
 def test_planted_structure_is_found_in_its_layer():
@@ -319,43 +282,68 @@ def test_comparisons_carry_the_units_they_saw():
     assert {"planted-0/item/A00", "planted-0/stimulus/A00_0"} <= set(result[SEEN].values.tolist())
 
 
+@pytest.mark.parametrize("method", ["rho-a", "corr"])
+def test_intervals_cover_the_similarity_of_many_sets(method):
+    responses = two_classes(15, 15, n_layers=400, effect=1.0, seed=11)
+    d, model = ns.rdm(responses, metric="sqeuclidean"), ns.model_rdm(responses, "condition")
+    fit = ns.compare_rdms(d, model, method=method, n_permutations=9)
+    # The mean of 400 sets stands for the expectation: its standard error is a twentieth of the SD of one.
+    truth = fit.similarity.values.mean()
+    covered = ((fit.similarity_lo <= truth) & (truth <= fit.similarity_hi)).values.mean()
+    # Exact .0005 and .9995 binomial limits of 400 simulations at .95 are .91 and .9825; a little more is
+    # granted above because the expectation of a jackknife variance is never too small (Efron & Stein 1981).
+    assert 0.91 <= covered <= 0.985
 
 
+@pytest.mark.parametrize("make", [lambda: two_classes(9, 7, effect=1.0), lambda: families(8, effect=1.0)])
+@pytest.mark.parametrize("method", ["rho-a", "spearman", "corr", "cosine", "tau-a"])
+def test_intervals_equal_leaving_out_each_unit_and_starting_over(make, method):
+    responses = make()
+    d, model = ns.rdm(responses, metric="euclidean"), ns.model_rdm(responses, "condition")
+    fit = ns.compare_rdms(d, model, method=method, n_permutations=9)
+    units = d[d.attrs["unit"]].values
+    left_out = []
+    for unit in np.unique(units):
+        kept = {"stimulus": units != unit, "stimulus_2": units != unit}
+        part = ns.compare_rdms(d.isel(kept), model.isel(kept), method=method, n_permutations=1)
+        left_out.append(part.similarity.values[0])
+    n = len(left_out)
+    half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
+    observed = fit.similarity.values[0]
+    assert fit.similarity_lo.values[0] == pytest.approx(observed - half, abs=EXACT)
+    assert fit.similarity_hi.values[0] == pytest.approx(observed + half, abs=EXACT)
 
 
+def test_order_of_stimuli_changes_no_interval():
+    responses = planted_responses(planted=PLANTED, n_items=8)
+    model = ns.model_rdm(responses, "condition")
+    shuffled = responses.isel(stimulus=np.random.default_rng(0).permutation(16))
+    one, two = (ns.compare_rdms(ns.rdm(r), model, n_permutations=9) for r in (responses, shuffled))
+    assert np.allclose(one.similarity_lo, two.similarity_lo, atol=EXACT)
+    assert np.allclose(one.similarity_hi, two.similarity_hi, atol=EXACT)
 
 
+def test_a_category_of_two_units_has_a_similarity_but_no_interval():
+    responses = two_classes(2, 14)
+    fit = ns.compare_rdms(ns.rdm(responses), ns.model_rdm(responses, "condition"), n_permutations=9)
+    assert np.isfinite(fit.similarity).all()
+    assert np.isnan([fit.similarity_lo, fit.similarity_hi]).all()
 
 
+def test_silent_rows_leave_the_interval_of_their_layer_to_the_others():
+    responses = two_classes(10, 10, n_layers=2, effect=1.0, basis="sae")
+    responses.values[3, 1] = 0.0
+    fit = ns.compare_rdms(ns.rdm(responses), ns.model_rdm(responses, "condition"), n_permutations=9)
+    rest = responses.isel(stimulus=np.arange(20) != 3, layer=[1])
+    alone = ns.compare_rdms(ns.rdm(rest), ns.model_rdm(rest, "condition"), n_permutations=9)
+    assert np.allclose(fit.similarity_lo[1], alone.similarity_lo[0], atol=EXACT)
+    assert np.isfinite(fit.similarity_hi).all()
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+def test_intervals_survive_a_file(tmp_path):
+    responses = two_classes(n_layers=2)
+    fit = ns.compare_rdms(ns.rdm(responses), ns.model_rdm(responses, "condition"), n_permutations=9)
+    ns.save_netcdf(fit, tmp_path / "fit.nc")
+    read = ns.load_netcdf(tmp_path / "fit.nc")
+    xr.testing.assert_identical(read.similarity_lo, fit.similarity_lo)
+    xr.testing.assert_identical(read.similarity_hi, fit.similarity_hi)

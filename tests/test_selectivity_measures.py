@@ -5,12 +5,11 @@ import pytest
 from scipy.stats import f_oneway, norm
 from sklearn.metrics import roc_auc_score
 
+from neurosae.arrays.class_averages import class_matrices, class_means
 from neurosae.arrays.selectivity_measures import (
     INDICES,
     class_auroc,
     class_dprime,
-    class_matrices,
-    class_means,
     explained_variance,
     is_varying,
     normalised_share,

@@ -73,3 +73,19 @@ def test_top_stimuli_refuse_what_is_not_there():
         top_stimuli(planted(), layer=0, feature=99)
     with pytest.raises(DesignError, match="n is 0"):
         top_stimuli(planted(), layer=0, feature=0, n=0)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda r: tuning(r, "condition"), lambda r: top_stimuli(r, layer=0, feature=0)]
+)
+def test_results_survive_a_file(make, tmp_path):
+    result = make(planted())
+    result.to_netcdf(tmp_path / "result.nc")
+    with xr.open_dataset(tmp_path / "result.nc") as read:
+        xr.testing.assert_identical(read.load(), result)
+
+
+def test_every_variable_tells_its_name_and_units():
+    result = tuning(planted(), "condition")
+    assert all({"long_name", "units"} <= set(variable.attrs) for variable in result.data_vars.values())
+    assert all(isinstance(value, str | int | float) for value in result.attrs.values())

@@ -50,7 +50,7 @@ def category_rsa(
     With mean distances d_kk within class k and d_kl between classes:
 
     * ``CDI`` d_kl - (d_kk + d_ll) / 2, mean over pairs of classes: with sqeuclidean an unbiased estimate of
-      the squared distance of the class means over the number of features.
+      the squared distance of the class means over the number of features, if each unit holds one class.
     * ``CMI`` rho-a of the RDM with the 0/1 category model; depends on means and dispersion.
     * ``TDI`` d_12 - d_11 and ``COH`` d_22 - d_11: two classes, the target (1) being the first in sorted
       order. Dispersion measures: TDI may be negative where the means differ, COH ignores the means.
@@ -88,6 +88,7 @@ def category_rsa(
     Units of one class exchange their labels with others; if every unit holds several classes, labels are
     permuted within units. The relabelings are the same in all layers. For ``p_adjusted`` each layer's index
     is divided by its SD over relabelings, so that layers of large variance do not decide the maximum.
+    Pairs within a unit count as others do: what the classes of a unit share lowers the index and its null.
     Silent patterns (cosine, correlation, jaccard, braycurtis) are left out of their layer. The interval is
     for a structure that is there: without any it is too wide, and p decides.
 

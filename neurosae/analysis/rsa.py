@@ -145,6 +145,7 @@ def compare_rdms(
 
     Examples
     --------
+    >>> from neurosae.analysis.rdm_models import model_rdm
     >>> from neurosae.testing import planted_responses
     >>> responses = planted_responses(planted=[(1, 3), (1, 4), (1, 5)])
     >>> fit = compare_rdms(rdm(responses), model_rdm(responses, "condition"))

@@ -117,13 +117,12 @@ def rank_estimate(
     Conover & Iman 1981, Am Stat 35:124.
     """
     raw = cell_estimate(centred, labels, weights, equal_variance=False)
-    ranked = cell_estimate(ranks.astype(float), labels, weights, equal_variance=True)
-    area = _pairwise_auroc(ranks, labels, weights)
     n = np.bincount(labels)
+    stat = _rank_t(ranks, labels, weights)
+    area = np.where(np.isfinite(stat), _pairwise_auroc(ranks, labels, weights), np.nan)
     lower, upper = auroc_interval(area, n[weights > 0].sum(), n[weights < 0].sum())
-    alive = np.isfinite(ranked.stat)
-    area, lower, upper = (np.where(alive, value, np.nan) for value in (area, lower, upper))
-    return Estimate(raw.effect, raw.se, ranked.stat, ranked.df, area, lower, upper)
+    df = np.full(len(stat), float(len(labels) - len(n)))
+    return Estimate(raw.effect, raw.se, stat, df, area, lower, upper)
 
 
 def centred_ranks(values: np.ndarray) -> np.ndarray:
@@ -159,6 +158,17 @@ def _welch_error(cells: _Cells) -> tuple[np.ndarray, np.ndarray]:
     parts = cells.variance * (cells.weights**2 / cells.n)[:, None]
     total = np.where(np.isnan(cells.pooled), np.nan, parts.sum(axis=0))
     return np.sqrt(total), total**2 / (parts**2 / (cells.n[:, None] - 1)).sum(axis=0).clip(min=1e-300)
+
+
+def _rank_t(ranks: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pooled t of centred ranks: (F,). Their sums are multiples of one half, exact in float32."""
+    n = np.bincount(labels)
+    member = (labels == np.arange(len(n))[:, None]).astype(ranks.dtype)
+    sums = (member @ ranks).astype(np.float64)
+    squares = np.einsum("nf,nf->f", ranks, ranks, dtype=np.float64)
+    within = squares - (sums**2 / n[:, None]).sum(axis=0)
+    spread = np.where(within > NO_VARIANCE * squares, within, np.nan) / (len(labels) - len(n))
+    return (weights / n) @ sums / np.sqrt(spread * (weights**2 / n).sum())
 
 
 def _pairwise_auroc(ranks: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -169,16 +169,21 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
 def _rank_rows(rows: np.ndarray) -> np.ndarray:
     order = np.argsort(rows, axis=1)
     ordered = np.take_along_axis(rows, order, axis=1)
-    position = np.broadcast_to(np.arange(rows.shape[1], dtype=np.float32), rows.shape)
+    position = np.broadcast_to(np.arange(1, rows.shape[1] + 1, dtype=np.float32), rows.shape)
     rises = ordered[:, 1:] != ordered[:, :-1]
+    ranks = np.empty(rows.shape, dtype=np.float32)
+    np.put_along_axis(ranks, order, position if rises.all() else _shared(position, rises), axis=1)
+    return ranks
+
+
+def _shared(position: np.ndarray, rises: np.ndarray) -> np.ndarray:
+    """Mean position of each run of equal values, from where sorted rows rise."""
     first, last = position.copy(), position.copy()
     first[:, 1:][~rises] = 0
-    last[:, :-1][~rises] = rows.shape[1]
+    last[:, :-1][~rises] = np.inf
     first = np.maximum.accumulate(first, axis=1)
     last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(rows.shape, dtype=np.float32)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
-    return ranks
+    return (first + last) / 2
 
 
 def auroc(x: np.ndarray, is_positive: np.ndarray) -> np.ndarray:

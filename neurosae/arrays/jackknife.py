@@ -17,6 +17,18 @@ def rows_kept(units: np.ndarray) -> np.ndarray:
     return codes[None, :] != np.arange(codes.max() + 1)[:, None]
 
 
+def leaves_class_alone(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Whether a class has fewer than two rows without each unit, so no pair: labels (n,), kept (U, n).
+
+    Examples
+    --------
+    >>> leaves_class_alone(np.array([0, 0, 1, 1, 1]), rows_kept(np.arange(5)))
+    array([ True,  True, False, False, False])
+    """
+    counts = kept.astype(int) @ (labels[:, None] == np.unique(labels))
+    return counts.min(axis=1) < 2
+
+
 def jackknife_interval(
     estimate: np.ndarray, left_out: np.ndarray, *, limit: float = np.inf, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -7,17 +7,16 @@ what they owe to all units, such as z-scores over the stimuli, is not computed a
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import rankdata
 
 from neurosae.arrays.category_index import category_index
 from neurosae.arrays.distance import live_rows, triangle
-from neurosae.arrays.jackknife import jackknife_interval, rows_kept
-from neurosae.arrays.rdm_comparison import check_method, is_binary, tau_a_rows, tau_per_rho
+from neurosae.arrays.jackknife import jackknife_interval, leaves_class_alone, rows_kept
+from neurosae.arrays.rdm_comparison import check_method, is_binary, rho_a_of_auroc, tau_a_of_auroc
+from neurosae.arrays.selected_pairs import selected_similarity
 
 _HELD = 1_000_000
 """Pairs times left-out units held at a time (8 MB)."""
-
-_CONSTANT = 1e-12
-"""Share of the variance of all entries below which that of the remaining ones is rounding."""
 
 
 def similarity_interval(
@@ -54,7 +53,7 @@ def similarity_interval(
     >>> model = np.abs(x[:, None] - x)
     >>> low, high = similarity_interval(model[None] ** 2, model, np.arange(5), np.array([0.96]), "corr")
     >>> low.round(2), high.round(2)
-    (array([0.93]), array([0.99]))
+    (array([0.94]), array([0.98]))
     """
     bounds = np.full((2, len(matrices)), np.nan)
     for mask, layers in live_rows(matrices):
@@ -83,7 +82,7 @@ def left_out_index(
     --------
     >>> x = np.array([0.0, 1.0, 2.0, 6.0, 7.0, 8.0])
     >>> left_out_index(np.abs(x[:, None] - x), np.repeat([0, 1], 3), np.arange(6), 2, "CDI").round(2)
-    array([4.33, 4.58, 5.33, 5.33, 4.58, 4.33])
+    array([4.33, 4.33, 5.33, 5.33, 4.33, 4.33])
     """
     kept = rows_kept(units)
     if index == "CMI":
@@ -92,18 +91,6 @@ def left_out_index(
     else:
         values = category_index(dissimilarities, np.where(kept, labels, -1), n_classes, index)
     return np.where(leaves_class_alone(labels, kept), np.nan, values)
-
-
-def leaves_class_alone(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Whether a class has fewer than two rows without each unit, so no pair: labels (n,), kept (U, n).
-
-    Examples
-    --------
-    >>> leaves_class_alone(np.array([0, 0, 1, 1, 1]), rows_kept(np.arange(5)))
-    array([ True,  True, False, False, False])
-    """
-    counts = kept.astype(int) @ (labels[:, None] == np.unique(labels))
-    return counts.min(axis=1) < 2
 
 
 def left_out_similarity(matrices: np.ndarray, model: np.ndarray, kept: np.ndarray, method: str) -> np.ndarray:
@@ -118,96 +105,97 @@ def left_out_similarity(matrices: np.ndarray, model: np.ndarray, kept: np.ndarra
 
     Returns
     -------
-    array (U, L); NaN where the entries that remain are all equal
+    array (U, L); NaN where it is undefined
 
     Examples
     --------
     >>> x = np.array([0.0, 1.0, 3.0, 7.0])
     >>> model = np.abs(x[:, None] - x)
     >>> left_out_similarity(model[None] ** 2, model, rows_kept(np.arange(4)), "corr").round(2).ravel()
-    array([0.99, 0.98, 0.99, 0.98])
+    array([0.99, 1.  , 0.99, 0.99])
     """
     check_method(method)
-    rows, columns = np.triu_indices(len(model), 1)
-    vectors, entries = triangle(matrices), triangle(model).astype(float)
+    entries = triangle(model)
+    if method in OF_AUROC and is_binary(entries):
+        between = model > entries.min()
+        n_between, n_within = _pair_counts(between, kept)
+        return np.asarray(OF_AUROC[method](left_out_auroc(matrices, between, kept), n_between, n_within))
+    vectors, (rows, columns) = triangle(matrices), np.triu_indices(len(model), 1)
     step = max(1, _HELD // len(entries))
     blocks = [kept[start : start + step] for start in range(0, len(kept), step)]
-    parts = [_SELECTED[method](vectors, entries, block[:, rows] & block[:, columns]) for block in blocks]
+    parts = [selected_similarity(vectors, entries, b[:, rows] & b[:, columns], method) for b in blocks]
     return np.concatenate(parts)
 
 
-def _cosine(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    pairs = pairs.astype(float)
-    squares = (pairs @ (vectors**2).T) * (pairs @ model**2)[:, None]
-    return _ratio(pairs @ (vectors * model).T, squares)
+def left_out_auroc(matrices: np.ndarray, between: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """P(d_between > d_within), ties counted half, without each unit.
 
+    Of the wins of all between pairs over within pairs, those go in which either pair has the unit; wins in
+    which both have it went twice and come back: W_u = W - Σ_{pairs of u} W_pair + W(pairs of u).
 
-def _pearson(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    # Centred on all entries, so that little is lost where the sums cancel.
-    vectors, model = vectors - vectors.mean(axis=1, keepdims=True), model - model.mean()
-    pairs = pairs.astype(float)
-    n = pairs.sum(axis=1, keepdims=True)
-    sums, sum_model = pairs @ vectors.T, (pairs @ model)[:, None]
-    left = pairs @ (vectors**2).T - sums**2 / n
-    right = (pairs @ model**2)[:, None] - sum_model**2 / n
-    left = np.where(left > _CONSTANT * (vectors**2).sum(axis=1), left, 0.0)
-    right = np.where(right > _CONSTANT * (model**2).sum(), right, 0.0)
-    return _ratio(pairs @ (vectors * model).T - sums * sum_model / n, left * right)
+    Parameters
+    ----------
+    matrices : (L, n, n) RDMs, finite
+    between : (n, n) bool, True for rows of different categories
+    kept : (U, n) bool, the rows without each unit
 
+    Returns
+    -------
+    array (U, L); NaN where no between or no within pair remains
 
-def _spearman(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    return _ratio(*_rank_products(vectors, model, pairs))
-
-
-def _rho_a(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    products, squares = _rank_products(vectors, model, pairs)
-    n = pairs.sum(axis=1, keepdims=True).astype(float)
-    return np.where(squares > 0, 12 * products, np.nan) / (n**3 - n)
-
-
-def _tau_a(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    if is_binary(model):
-        n = pairs.sum(axis=1, keepdims=True)
-        return tau_per_rho(n) * _rho_a(vectors, model, pairs)
-    return np.stack([tau_a_rows(vectors[:, own], model[None, own])[0] for own in pairs])
-
-
-def _rank_products(
-    vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Products of centred ranks of vectors and model, and products of their squared lengths, each (B, L)."""
-    target = _ranks_among(model, pairs)
-    length = np.einsum("bn,bn->b", target, target)
-    products, squares = np.empty((2, len(pairs), len(vectors)))
-    for layer, vector in enumerate(vectors):
-        ranks = _ranks_among(vector, pairs)
-        products[:, layer] = np.einsum("bn,bn->b", ranks, target)
-        squares[:, layer] = np.einsum("bn,bn->b", ranks, ranks) * length
-    return products, squares
-
-
-def _ranks_among(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Ranks of values (N,) among those of each selection (B, N), minus their mean; 0 outside it.
-
-    With values in order, the number of selected ones up to each is a running sum: one sort serves all.
+    Examples
+    --------
+    >>> distances = np.array([[0, 1, 5, 5], [1, 0, 5, 2], [5, 5, 0, 3], [5, 2, 3, 0.0]])
+    >>> between = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]], dtype=bool)
+    >>> left_out_auroc(distances[None], between, rows_kept(np.arange(4))).ravel()
+    array([0.5, 1. , 1. , 1. ])
     """
-    order = np.argsort(values)
-    counts = np.zeros((len(pairs), len(values) + 1), dtype=np.int32)
-    np.cumsum(pairs[:, order], axis=1, out=counts[:, 1:])
-    below, up_to = (np.searchsorted(values[order], values, side) for side in ("left", "right"))
-    ranks = counts[:, below] + counts[:, up_to] - counts[:, -1:]
-    return np.where(pairs, ranks / 2, 0.0)
+    per_pair = _wins_of_pairs(triangle(matrices), triangle(between))
+    everything = per_pair[:, triangle(between)].sum(axis=1)
+    touching, both = np.empty((2, len(kept), len(matrices)))
+    square = _squares(per_pair, len(between))
+    for u, rest in enumerate(kept):
+        touching[u] = square[:, ~rest].sum(axis=(1, 2)) - triangle(square[:, ~rest][:, :, ~rest]).sum(axis=1)
+        both[u] = _wins(_pairs_of(matrices, rest), _pairs_of(between, rest))
+    n_compared = np.prod(_pair_counts(between, kept), axis=0)
+    return (everything - touching + both) / np.where(n_compared > 0, n_compared, np.nan)
 
 
-def _ratio(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    return products / np.sqrt(np.where(squares > 0, squares, np.nan))
+OF_AUROC: dict[str, Callable[..., np.ndarray | float]] = {"rho-a": rho_a_of_auroc, "tau-a": tau_a_of_auroc}
+"""Similarities to a category model that are linear in the AUROC."""
 
 
-_SELECTED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "rho-a": _rho_a,
-    "spearman": _spearman,
-    "corr": _pearson,
-    "cosine": _cosine,
-    "tau-a": _tau_a,
-}
-"""Similarity by name: vectors (L, N), model (N,), selected pairs (B, N) -> (B, L)."""
+def _pair_counts(between: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of between and of within pairs among the rows kept (U, n): (U, 1) each."""
+    selected = kept.astype(float)
+    n_between = np.einsum("un,un->u", selected @ between, selected) / 2
+    n = selected.sum(axis=1)
+    return n_between[:, None], (n * (n - 1) / 2 - n_between)[:, None]
+
+
+def _pairs_of(matrices: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Entries (..., m) of the pairs of which at least one row is not in the rest."""
+    own = matrices[..., ~rest, :]
+    across = own[..., rest]
+    return np.concatenate([across.reshape(*across.shape[:-2], -1), triangle(own[..., ~rest])], axis=-1)
+
+
+def _wins(vectors: np.ndarray, between: np.ndarray) -> np.ndarray:
+    """How often a between entry exceeds a within entry, ties counted half: (L, m), (m,) -> (L,)."""
+    n = int(between.sum())
+    return rankdata(vectors, axis=-1)[:, between].sum(axis=-1) - n * (n + 1) / 2
+
+
+def _wins_of_pairs(vectors: np.ndarray, between: np.ndarray) -> np.ndarray:
+    """In how many wins each between pair, or within pair, takes part: (L, N)."""
+    others = rankdata(vectors, axis=-1)
+    for own in (between, ~between):
+        others[:, own] -= rankdata(vectors[:, own], axis=-1)
+    return np.where(between, others, between.sum() - others)
+
+
+def _squares(vectors: np.ndarray, n: int) -> np.ndarray:
+    squares = np.zeros((len(vectors), n, n))
+    rows, columns = np.triu_indices(n, 1)
+    squares[:, rows, columns] = squares[:, columns, rows] = vectors
+    return squares

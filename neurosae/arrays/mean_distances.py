@@ -83,8 +83,8 @@ def profile_distances(profiles: np.ndarray, labels: np.ndarray, n_classes: int) 
     Examples
     --------
     >>> profiles = np.array([[0, 1, 0], [0, 2, 0], [1, 0, 0], [3, 0, 0.0]])
-    >>> profile_distances(profiles, np.array([[0, 0, 1, 1]]), 2).round(3)
-    X
+    >>> round(float(profile_distances(profiles, np.array([[0, 0, 1, 1]]), 2)[0, 0, 1]), 3)
+    1.5
     """
     profiles = np.asarray(profiles, dtype=np.float64)
     varies = np.ptp(profiles, axis=1) > 0

@@ -153,7 +153,7 @@ def is_binary(model: np.ndarray) -> bool:
     return len(np.unique(model)) == 2
 
 
-def tau_per_rho(n_pairs: np.ndarray | int) -> np.ndarray | float:
+def tau_per_rho(n_pairs: int) -> float:
     """tau-a / rho-a of any RDM with a binary model: both are linear in the AUROC."""
     return 2 * (n_pairs + 1) / (3 * n_pairs)
 

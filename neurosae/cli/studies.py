@@ -17,10 +17,10 @@ def run(
     overwrite: Overwrite = False,
     subject: SubjectName = None,
     controls: Annotated[
-        int | None, typer.Option(min=1, help="Fewer or more shams than the protocol says.")
+        int | None, typer.Option(min=1, help="At most so many shams in each causal experiment.")
     ] = None,
     max_pairs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many pairs a phenomenon or topic.")
+        int | None, typer.Option(min=1, help="At most so many pairs in each causal experiment.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

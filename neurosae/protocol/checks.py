@@ -57,7 +57,7 @@ def _check_window(window: str, table: pd.DataFrame) -> None:
     kind = parse_window(window).kind
     if kind == "relative":
         raise ProtocolError(
-            f"responses.window: {window!r} gives several bins a stimulus, and a study needs one response. Use "
+            f"responses.window: {window!r} gives several bins a stimulus; a study needs one response. Use "
             "all, first:k, last:k, centered:k or target."
         )
     if kind == "target":

@@ -87,7 +87,7 @@ def _run_shard(
 ) -> dict[str, Shard]:
     tokens = plan.tokens[start : start + len(stimuli)]
     first = np.cumsum([0, *(len(text) for text in tokens)])
-    asked = {"sites": dict.fromkeys(plan.sites, plan.layers), "surprisal": plan.surprisal}
+    asked: dict[str, Any] = {"sites": dict.fromkeys(plan.sites, plan.layers), "surprisal": plan.surprisal}
     shape = (int(first[-1]), len(plan.layers))
     values: dict[str, np.ndarray] = {}
     bits = np.full(first[-1], np.nan)

@@ -44,7 +44,7 @@ class Plan:
     batch_tokens : most tokens in one pass, padding counted
     tokens : of each stimulus, cut to the context where the protocol allows it
     lengths : tokens of each stimulus before any cut
-    shards : first and last-but-one stimulus of each shard
+    shards : first stimulus of each shard, and the one after its last
     n_features : features a site
     config : everything that decides the content of the files
     """
@@ -105,9 +105,9 @@ def check_inputs(
     """The part of `check_recordable` that tokenizes nothing."""
     chosen_layers(protocol, subject)
     check_columns(stimuli)
-    check_writable(out)
     same = {"protocol": protocol.sha256, "stimuli": table_sha256(stimuli)}
-    output_state(out, same, overwrite=overwrite)
+    if output_state(out, same, overwrite=overwrite) != "done":
+        check_writable(out)
 
 
 def checked_tokens(

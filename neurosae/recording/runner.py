@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def record(
         If ``out`` cannot be written, holds something else, is in use, or the disk is full.
     StimulusError, SubjectError
         If the stimuli, layers or sites cannot be recorded; nothing is run then.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from neurosae.subject.toy import ToySubject
+    >>> study = Protocol(name="demo", stimuli="none", subject="toy", recording={"layers": [2]})
+    >>> texts = pd.DataFrame({"stimulus": ["a", "b"], "text": ["the keys", "so"], "condition": ["x", "y"]})
+    >>> with TemporaryDirectory() as folder:
+    ...     session = record(ToySubject(), study, folder, stimuli=texts)
+    ...     dict(session["resid_post"].sizes)
+    {'stimulus': 2, 'token': 3, 'layer': 1, 'feature': 32}
     """
     out = Path(out)
     stimuli = load_stimuli(protocol.stimuli) if stimuli is None else stimuli
@@ -119,17 +131,28 @@ def _record_into(
     plan: Plan,
     progress: Progress | None,
 ) -> None:
+    with _locked(folder):
+        header = register(folder, protocol, stimuli, plan)
+        run_shards(folder, subject, stimuli, plan, header, progress)
+        _finish(folder, plan, header)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from recording into ``folder``; a killed process holds no lock."""
+    lock = filelock.FileLock(folder / LOCK, blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / LOCK, blocking=False):
-            header = register(folder, protocol, stimuli, plan)
-            run_shards(folder, subject, stimuli, plan, header, progress)
-            _finish(folder, plan, header)
+        lock.acquire()
     except filelock.Timeout as error:
         raise StorageError(f"{folder} is being recorded by another process. Wait for it to end.") from error
     except OSError as error:
         raise storage_error(folder, error) from error
-    (folder / LOCK).unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _finish(folder: Path, plan: Plan, header: Mapping[str, Any]) -> None:

@@ -38,7 +38,8 @@ class Session:
     sites : recorded sites
     provenance : subject, stimuli, protocol and recording, by name and hash
     exclusions : table of stimuli that were cut or hold no valid token, with columns ``stimulus``, ``reason``
-    counts : numbers of stimuli, tokens, special tokens, sinks and tokens outside every valid set
+    counts : ``stimuli``, ``tokens``, and of these ``special``, ``sinks`` (not special) and ``valid``. Sinks
+        are judged by residual norms: where no residual site is recorded, none is found
     """
 
     path: Path

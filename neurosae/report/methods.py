@@ -59,8 +59,8 @@ def _table(balance: pd.DataFrame, *, by: str = "condition") -> Table:
 
 
 def _cells(group: pd.DataFrame, by: str, levels: list[object]) -> tuple[str, ...]:
-    moments = group.set_index(by)
-    shown = [f"{number(moments.loc[level, 'mean'])} ± {number(moments.loc[level, 'sd'])}" for level in levels]
+    means, spreads = (dict(zip(group[by], group[name], strict=True)) for name in ("mean", "sd"))
+    shown = [f"{number(float(means[level]))} ± {number(float(spreads[level]))}" for level in levels]
     return (*shown, number(float(group["largest_d"].iloc[0])), str(group["pair"].iloc[0]))
 
 

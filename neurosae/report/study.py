@@ -51,7 +51,7 @@ def check_study(
     ----------
     protocol : TOML file
     subject : another subject than the protocol's
-    controls, max_pairs : other numbers of shams and of tested pairs than those of its causal experiments
+    controls, max_pairs : at most so many shams and tested pairs in each causal experiment
 
     Returns
     -------
@@ -79,9 +79,14 @@ def _changed(
     given = {"controls": controls, "max_pairs": max_pairs}
     changes = {key: value for key, value in given.items() if value is not None}
     if changes:
-        causal = [{**table.model_dump(exclude_none=True), **changes} for table in protocol.causal]
-        protocol = protocol.at(causal=causal)
+        protocol = protocol.at(causal=[_capped(table, changes) for table in protocol.causal])
     return protocol if subject is None else protocol.at(subject=subject)
+
+
+def _capped(table: CausalPlan, most: Mapping[str, int]) -> dict[str, object]:
+    """A causal experiment with at most so many shams and pairs."""
+    given = table.model_dump(exclude_none=True)
+    return {**given, **{key: min(limit, given.get(key, limit)) for key, limit in most.items()}}
 
 
 def available_card(name: str) -> SubjectCard:

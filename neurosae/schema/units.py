@@ -70,6 +70,6 @@ def check_unseen(
     if shared:
         raise DesignError(
             f"{len(shared)} of the units tested were used to select (first: {shared[0]!r}): the test would "
-            "be circular. Test on other stimuli, hold out with cross_localize, or write circular=True to get a "
-            "result stamped CIRCULAR."
+            "be circular. Test on other stimuli, hold out with cross_localize, or write circular=True to "
+            "get a result stamped CIRCULAR."
         )
