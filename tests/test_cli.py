@@ -52,7 +52,7 @@ def files_under(folder):
         (("stimuli/words.tsv", "The key is near the old house.", ""), ["text", "empty"]),
         (("stimuli/words.tsv", "The key", "The \0 key"), ["NUL"]),
         (("little.toml", "seed ", "sede "), ["sede", "'seed'"]),
-        (("little.toml", "[[rsa]]", "[recording]\nlayers = [7]\n\n[[rsa]]"), ["layers 0 to 3", "7"]),
+        (("little.toml", "[[rsa]]", "[recording]\nlayers = [2, 7]\n\n[[rsa]]"), ["layers 0 to 3", "7"]),
         (("stimuli/words.tsv", "The key", "The " + "very " * 600 + "key"), ["512", "truncate"]),
         (("little.toml", '"toy"', '"smol/missing"'), ["smol/missing"]),
     ],
@@ -118,7 +118,7 @@ def test_verbs_go_from_session_to_lesion(session, tmp_path):
     assert "features chosen: 5" in verb("localize", cmap, "--n", 5, "-o", roi)
     pairs = session.parent / "stimuli/pairs.tsv"
     printed = verb("lesion", session, roi, "--stimuli", pairs, "-o", tmp_path / "lesion.nc", "--controls", 5)
-    assert "lesion log_odds" in printed
+    assert "lesion log odds" in printed
     assert ns.load_netcdf(tmp_path / "lesion.nc").sizes["sham"] == 5
     doses = ["--dose", -1, "--dose", 0, "--dose", 1]
     out = tmp_path / "push.nc"

@@ -226,6 +226,13 @@ def cross_localize(
     ------
     Fedorenko et al. 2010, J Neurophysiol 104:1177; Kriegeskorte et al. 2009, Nat Neurosci 12:535; Steiger &
     Fouladi 1997 (noncentral t).
+
+    Examples
+    --------
+    >>> from neurosae.testing import planted_responses
+    >>> held_out = cross_localize(planted_responses(), "A > B", fraction=0.05)
+    >>> int(held_out["n_selected"].sum()), bool(held_out["effect"] * -1 > 1), int(held_out["n_units"])
+    (4, True, 40)
     """
     basis = str(responses.attrs.get("basis", UNITS_BASIS))
     design = contrast_design(stimulus_table(responses), contrast, unit=unit)

@@ -34,12 +34,19 @@ class FeatureDictionary(Protocol):
 class Direction:
     """A direction at one site and layer, and what dose 1 means along it.
 
+    Parameters
+    ----------
     site, layer : where it lives
     vector : (feature,) float64 of unit norm
     reference : L2 norm of dose 1, a.u.
     dose_unit : dose 1 in words
     max_norm : tokens with a larger norm (sinks) are left alone
     seen : keys of the units it was computed from, see `neurosae.schema.units.unit_keys`
+
+    Examples
+    --------
+    >>> Direction("resid_post", 2, np.array([0.0, 1.0]), reference=4.0, dose_unit="norm").dose_unit
+    'norm'
     """
 
     site: str

@@ -68,6 +68,7 @@ def dose_response(causal: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     coords = {name: causal[name].values for name in ("readout", "unit", "sham")} | {"act": acts}
     return _dataset(variables, coords, per="readout units per dose").assign_attrs(
         small_dose=_SMALL_DOSE,
+        n_permutations=N_PERMUTATIONS,
         n_units=causal.sizes["unit"],
         seed=seed,
         alternative="two-sided",

@@ -39,7 +39,11 @@ def tabulate(
             "unit": design.labels,
             "sham": np.arange(n_shams),
             "act": ("perturbation", [act.name for act in acts]),
-            "dose": ("perturbation", [act.dose for act in acts], {"long_name": "dose", "units": "reference"}),
+            "dose": (
+                "perturbation",
+                [act.dose for act in acts],
+                {"long_name": "dose", "units": "multiples of the reference norm"},
+            ),
             "readout_units": ("readout", units),
         },
     )

@@ -154,8 +154,9 @@ def _responses(session: Path, site: str | None, window: str, how: str) -> "xr.Da
 
 
 def _numbers(result: "xr.Dataset") -> dict[str, object]:
-    """Attributes that a summary line shows."""
-    return {
+    """Attributes that a summary line shows, and the number of units, whichever way it is kept."""
+    n_units = {"n_units": int(result["n_units"].max())} if "n_units" in result else {}
+    return n_units | {
         key: result.attrs[key]
         for key in ("contrast", "test", "index", "n_units", "seed")
         if key in result.attrs

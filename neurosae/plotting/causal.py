@@ -26,14 +26,20 @@ def plot_lesion(causal: xr.Dataset, *, perturbation: str, readout: str, ax: Axes
     bins = np.histogram_bin_edges(np.append(shams, 0.0), bins=max(8, min(25, shams.size))).tolist()
     ax.hist(shams, bins=bins, color=QUIET, alpha=0.6, label=f"{shams.size} matched shams")
     ax.axvspan(low, high, color=ACCENT, alpha=0.15, lw=0)
-    ax.axvline(effect, color=ACCENT, lw=2, label=f"{perturbation}: {effect:+.3g} [{low:.3g}, {high:.3g}]")
+    ax.axvline(effect, color=ACCENT, lw=2, label=f"{perturbation}: {effect:+.2g} [{low:.2g}, {high:.2g}]")
     ax.axvline(0, color=INK, lw=0.8, ls="--", label="intact")
-    ax.set(xlabel=f"change of {readout} ({_units(causal, readout)})", ylabel="number of shams")
+    ax.set(
+        xlabel=f"change of {readout.replace('_', ' ')} ({_units(causal, readout)})", ylabel="number of shams"
+    )
     ax.set_title(
         f"{p_text(float(one['p']), shams.size)}, z = {float(one['z']):+.2f}", loc="left", fontsize="medium"
     )
-    ax.legend(frameon=False, fontsize="small")
+    _legend_below(ax)
     return ax
+
+
+def _legend_below(ax: Axes) -> None:
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
 
 
 def _units(causal: xr.Dataset, readout: str) -> str:
@@ -71,6 +77,9 @@ def plot_dose_response(causal: xr.Dataset, *, act: str, readout: str, ax: Axes |
     error = np.abs(np.stack([effect - chosen["effect_lo"].values, chosen["effect_hi"].values - effect]))
     ax.errorbar(doses, effect, yerr=error, color=CONDITIONS[0], marker="o", ms=4, capsize=2, label=act)
     ax.axhline(0, color=INK, lw=0.6)
-    ax.set(xlabel=label_of(causal["dose"]), ylabel=f"change of {readout} ({_units(causal, readout)})")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set(
+        xlabel=label_of(causal["dose"]),
+        ylabel=f"change of {readout.replace('_', ' ')} ({_units(causal, readout)})",
+    )
+    _legend_below(ax)
     return ax

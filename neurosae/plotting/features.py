@@ -38,7 +38,7 @@ def plot_selectivity(selectivity: xr.Dataset, *, ax: Axes | None = None) -> Axes
     ax.set(xlabel=label_of(selectivity["selectivity"]), ylabel="density")
     dead = values.size - live.size
     ax.set_title(f"{dead} dead features left out" if dead else "", loc="left", fontsize="small")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return ax
 
 
@@ -54,7 +54,7 @@ def plot_tuning(tuning: xr.Dataset, *, layer: int, feature: int, ax: Axes | None
     -------
     Axes
     """
-    ax = tidy(axes(ax, size=(3.6, 3.0)))
+    ax = tidy(axes(ax, size=(5.2, 3.2)))
     one = tuning.sel({LAYER: layer, FEATURE: feature})
     names = one["condition"].values.astype(str)
     colors = [CONDITIONS[index % len(CONDITIONS)] for index in range(len(names))]

@@ -78,7 +78,7 @@ def plot_rdm(rdm: xr.DataArray, *, by: str = "condition", ax: Axes | None = None
     -------
     Axes
     """
-    ax = axes(ax, size=(4.8, 4.2))
+    ax = axes(ax, size=(5.2, 4.4))
     order = np.argsort(rdm[by].values, kind="stable") if by in rdm.coords else np.arange(rdm.sizes[STIMULUS])
     values = rdm.values[np.ix_(order, order)]
     off_diagonal = values[~np.eye(len(values), dtype=bool)]

@@ -54,7 +54,7 @@ def plot_layer_profile(
     _null_lines(ax, result, layers)
     _mark_significant(ax, result, layers, alpha)
     ax.set(xlabel="layer", ylabel=label_of(values))
-    ax.legend(frameon=False, fontsize="small", loc="best")
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return ax
 
 

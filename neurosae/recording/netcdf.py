@@ -122,6 +122,10 @@ def _put(file: netCDF4.Dataset, name: str, variable: xr.Variable, own: Mapping[s
 def load_netcdf(path: Path | str) -> Labelled:
     """Load a result that `save_netcdf` wrote, identical to what was saved and entirely in memory.
 
+    Parameters
+    ----------
+    path : file
+
     Returns
     -------
     DataArray or Dataset, whichever was saved
@@ -132,6 +136,12 @@ def load_netcdf(path: Path | str) -> Labelled:
         If there is no such file, another program or a newer neurosae wrote it.
     CorruptFileError
         If it is truncated, altered or no NetCDF-4 file.
+
+    Examples
+    --------
+    >>> load_netcdf("no/such/file.nc")
+    Traceback (most recent call last):
+    neurosae.errors.StorageError: ...
     """
     path = Path(path)
     with reading_netcdf(path) as file:

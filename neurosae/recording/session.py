@@ -188,6 +188,15 @@ def sinks(tables: Tables) -> np.ndarray:
 def open_session(path: Path | str) -> Session:
     """Open a finished session; files are checked by size, activations stay on disk.
 
+    Parameters
+    ----------
+    path : folder of the session
+
+    Returns
+    -------
+    Session
+        ``session["resid_post"]`` is the recording of a site.
+
     Raises
     ------
     StorageError

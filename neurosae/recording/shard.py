@@ -16,8 +16,7 @@ from neurosae.schema.names import STIMULUS, TOKEN_FIELDS
 from neurosae.schema.recordings import stimulus_coords
 from neurosae.subject.interface import Tokens
 
-CHUNK_ROWS = 1600
-"""Rows of one layer that are read at once: 3.7 MB at 576 features."""
+_CHUNK_BYTES = 2**19  # checksums are three times as fast in the processor's cache
 
 ROW_ATTRS: Mapping[str, Mapping[str, object]] = {
     "stimulus_index": {
@@ -110,11 +109,14 @@ def write_shard(path: Path, shard: Shard, attrs: Mapping[str, object]) -> None:
     """
     tables = Tables(shard.stimuli, shard.rows, np.asarray(shard.layers), norms(shard.activation))
     n_rows, _, n_features = shard.activation.shape
-    chunks = (min(max(n_rows, 1), CHUNK_ROWS), 1, n_features)
+    chunks = (min(max(n_rows, 1), max(1, _CHUNK_BYTES // (4 * n_features))), 1, n_features)
     with writing_netcdf(path) as file:
         put_tables(file, tables)
-        put_activation(file, ("row", "layer", "feature"), shard.activation.shape, chunks, **CHECKSUM)
-        file["activation"][...] = shard.activation
+        variable = put_activation(
+            file, ("row", "layer", "feature"), shard.activation.shape, chunks, **CHECKSUM
+        )
+        variable.set_var_chunk_cache(0, 1, 0.0)  # each chunk is written once, so that caching is a copy
+        variable[...] = shard.activation
         file.setncatts(dict(attrs))
 
 

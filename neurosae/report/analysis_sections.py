@@ -72,10 +72,11 @@ def _roi_parts(
     roi = study.shelf.dataset(f"roi-{table.name}")
     held_out = study.shelf.dataset(f"held_out-{table.name}")
     per_layer = roi["member"].sum(FEATURE)
+    finding = held_out_finding(table.name, held_out)
     text = say(
         "held_out",
         held_out=held_out,
-        roi=roi,
+        finding=finding,
         n_members=int(per_layer.sum()),
         fullest=int(per_layer[LAYER].values[int(np.argmax(per_layer.values))]),
         n_fullest=int(per_layer.max()),
@@ -87,7 +88,7 @@ def _roi_parts(
         picture(plot_held_out(held_out), say("held_out_caption")),
         picture(_strip(study, table, layer, feature), strip, wide=True),
     )
-    return (text,), pictures, (held_out_finding(table.name, held_out),)
+    return (text,), pictures, (finding,)
 
 
 def _strongest(cmap: xr.Dataset) -> tuple[int, int]:
@@ -109,31 +110,35 @@ def rsa_section(study: Study, table: RsaPlan) -> Section:
     fit = study.shelf.dataset(f"compare_rdms-{table.name}")
     rdm = study.shelf.array(f"rdm-{table.name}")
     layer = half_depth(category)
+    finding = layer_finding(f"{table.name}: {table.index}", table.index, category, "index")
+    fitted = layer_finding(f"{table.name}: fit of the category model", table.method, fit, "similarity")
     text = say(
         "rsa",
         table=table,
-        category={
-            "index_at": category["index"].sel(layer=layer),
-            "p_at": category["p_adjusted"].sel(layer=layer),
-            "n_layers": category.sizes[LAYER],
-        },
+        finding=finding,
         fit=fit.sel(layer=layer),
+        fit_finding=fitted,
         layer=layer,
+        n_layers=category.sizes[LAYER],
         passed=int((category["p_adjusted"] <= ALPHA).sum()),
-        n=count_units(category),
     )
     at_layer = rdm.sel({LAYER: layer}) if LAYER in rdm.dims else rdm
     pictures = (
-        picture(plot_layer_profile(category, "index"), say("index_caption", table=table)),
+        picture(_index_profile(category), say("index_caption", table=table)),
         picture(plot_layer_profile(fit, "similarity"), say("fit_caption", table=table)),
         picture(plot_rdm(at_layer, by=table.condition), say("rdm_caption", table=table, layer=layer)),
     )
-    findings = (
-        layer_finding(f"{table.name}: {table.index}", table.index, category, "index"),
-        layer_finding(f"{table.name}: fit of the category model", table.method, fit, "similarity"),
-    )
+    findings = (finding, fitted)
     title = f"RSA: {table.name} ({table.index})"
     return Section(title, f"rsa-{table.name}", (text,), pictures=pictures, findings=findings)
+
+
+def _index_profile(category: xr.Dataset) -> Axes:
+    """The index over layers, on a logarithmic scale where it is in units that grow with the layers' norms."""
+    ax = plot_layer_profile(category, "index")
+    if category["index"].attrs.get("units", "1") != "1" and float(category["index"].min()) > 0:
+        ax.set_yscale("log", nonpositive="mask")
+    return ax
 
 
 def selectivity_section(study: Study, table: SelectivityPlan) -> Section:

@@ -6,7 +6,7 @@ from neurosae.plotting import plot_dose_response, plot_lesion
 from neurosae.protocol.tables import CausalPlan
 from neurosae.report.context import Study
 from neurosae.report.figures import picture
-from neurosae.report.findings import Finding, causal_findings, count_units, number
+from neurosae.report.findings import Finding, causal_findings, count_units, number, smallest_p
 from neurosae.report.prose import say
 from neurosae.report.section import Section
 
@@ -17,11 +17,14 @@ def causal_section(study: Study, table: CausalPlan) -> Section:
     readouts = [str(name) for name in causal["readout"].values]
     headline = "log_odds" if "log_odds" in readouts else readouts[0]
     if table.lesion is not None:
-        return _lesion(table, causal, readouts, headline)
+        n_members = int(study.shelf.dataset(f"roi-{table.lesion.roi}")["member"].sum())
+        return _lesion(table, causal, readouts, headline, n_members)
     return _stimulation(table, causal, study.shelf.dataset(f"dose_response-{table.name}"), headline)
 
 
-def _lesion(table: CausalPlan, causal: xr.Dataset, readouts: list[str], headline: str) -> Section:
+def _lesion(
+    table: CausalPlan, causal: xr.Dataset, readouts: list[str], headline: str, n_members: int
+) -> Section:
     findings = causal_findings(f"lesion, {table.name}", causal, table.name, headline=headline)
     main = next(finding for finding in findings if finding.headline)
     one = causal.sel(perturbation=table.name, readout=headline)
@@ -36,7 +39,13 @@ def _lesion(table: CausalPlan, causal: xr.Dataset, readouts: list[str], headline
         n_sham=one.sizes["sham"],
         stimuli=table.stimuli.name,
     )
-    check = say("manipulation", one=one, shift_sham=one["shift_sham"].mean())
+    check = say(
+        "manipulation",
+        one=one,
+        shift_sham=one["shift_sham"].mean(),
+        n_outside=float(one["n_outside"].mean()),
+        n_members=n_members,
+    )
     pictures = tuple(
         picture(
             plot_lesion(causal, perturbation=table.name, readout=name), say("lesion_caption", readout=name)
@@ -77,10 +86,11 @@ def dissociation_section(study: Study, first: str, second: str) -> Section:
         lo=float(result["interaction_lo"]),
         hi=float(result["interaction_hi"]),
         p=float(result["p"]),
+        p_floor=smallest_p(result),
         n=int(result["n_units"].sum()),
         note=f"z = {number(float(z[0]))} and {number(float(z[1]))}",
     )
-    text = say("dissociation", first=first, second=second, z=z, finding=finding, result=result)
+    text = say("dissociation", first=first, second=second, z=z, finding=finding)
     title = f"Dissociation: {first} against {second}"
     return Section(title, f"dissociation-{first}-{second}", (text,), findings=(finding,))
 
@@ -94,6 +104,7 @@ def _slope_finding(name: str, slopes: xr.Dataset, readout: str, headline: str) -
         lo=float(one["slope_lo"]),
         hi=float(one["slope_hi"]),
         p=float(one["p"]),
+        p_floor=smallest_p(slopes),
         n=count_units(slopes),
         note="sign-flip over units",
         headline=readout == headline,

@@ -8,12 +8,16 @@ import xarray as xr
 
 from neurosae.schema.names import LAYER
 
+_ROUNDING = 1e-9
+"""Below this a number is rounding error of a sum that is 0."""
+
 
 @dataclass(frozen=True)
 class Finding:
     """One number with what a reader needs to judge it.
 
-    p is a permutation p unless ``note`` says otherwise; NaN where the quantity has no test or interval.
+    p is a permutation p unless ``note`` says otherwise, and ``p_floor`` the smallest that its permutations
+    allow; NaN where the quantity has no test or interval.
     """
 
     label: str
@@ -22,6 +26,7 @@ class Finding:
     lo: float = math.nan
     hi: float = math.nan
     p: float = math.nan
+    p_floor: float = 0.0
     n: int = 0
     note: str = ""
     headline: bool = False
@@ -31,11 +36,18 @@ class Finding:
         """The 95 % interval in brackets, or a dash."""
         return "–" if math.isnan(self.lo) else f"[{number(self.lo)}, {number(self.hi)}]"
 
+    @property
+    def p_text(self) -> str:
+        """P with its sign: ≤ at the smallest value that the permutations allow, a dash without a test."""
+        if math.isnan(self.p):
+            return "–"
+        return f"{'≤' if self.p <= self.p_floor * (1 + _ROUNDING) else '='} {number(self.p)}"
+
     def sentence(self) -> str:
         """The finding in one line, for the terminal and the head of the report."""
         parts = [f"{self.label}: {self.measure} = {number(self.effect)}"]
         parts += [] if math.isnan(self.lo) else [f"95 % interval {self.interval}"]
-        parts += [] if math.isnan(self.p) else [f"p = {number(self.p)}"]
+        parts += [] if math.isnan(self.p) else [f"p {self.p_text}"]
         return ", ".join([*parts, f"n = {self.n}"]) + (f" ({self.note})" if self.note else "")
 
 
@@ -45,9 +57,11 @@ def number(value: float) -> str:
     Examples
     --------
     >>> number(0.0012), number(-1.234567), number(float("nan")), number(1234567.0)
-    ('0.0012', '-1.23', '–', '1.23e+06')
+    ('0.0012', '−1.23', '–', '1.23e+06')
     """
-    return "–" if math.isnan(value) else f"{value:.3g}"
+    if math.isnan(value):
+        return "–"
+    return f"{0.0 if abs(value) < _ROUNDING else value:.3g}".replace("-", "−")
 
 
 def half_depth(result: xr.Dataset) -> int:
@@ -65,6 +79,7 @@ def held_out_finding(name: str, held_out: xr.Dataset) -> Finding:
         lo=float(held_out["es_lo"]),
         hi=float(held_out["es_hi"]),
         p=float(held_out["p"]),
+        p_floor=smallest_p(held_out),
         n=int(held_out["n_units"]),
         note=str(held_out.attrs.get("contrast", "")),
         headline=True,
@@ -85,10 +100,17 @@ def layer_finding(
         lo=float(at.get(f"{variable}_lo", math.nan)),
         hi=float(at.get(f"{variable}_hi", math.nan)),
         p=p,
+        p_floor=smallest_p(result),
         n=count_units(result),
         note=f"layer {layer}, half depth, fixed in advance",
         headline=headline,
     )
+
+
+def smallest_p(result: xr.Dataset) -> float:
+    """The smallest p that a result's permutations allow; 0 if it does not say how many there were."""
+    n_permutations = int(result.attrs.get("n_permutations", 0))
+    return 1 / (n_permutations + 1) if n_permutations else 0.0
 
 
 def count_units(result: xr.Dataset) -> int:
@@ -111,6 +133,7 @@ def causal_findings(label: str, causal: xr.Dataset, perturbation: str, *, headli
                 lo=float(one["effect_lo"]),
                 hi=float(one["effect_hi"]),
                 p=float(one["p"]),
+                p_floor=1 / (1 + int(np.isfinite(one["effect_sham"]).sum())),
                 n=int(np.isfinite(one["score"].values).sum()),
                 note=f"z = {number(float(one['z']))} against {one.sizes['sham']} matched shams",
                 headline=readout == headline,

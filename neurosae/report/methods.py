@@ -3,6 +3,7 @@
 import pandas as pd
 
 from neurosae.protocol.models import Protocol
+from neurosae.protocol.tables import RsaPlan
 from neurosae.recording.session import Session
 from neurosae.report.context import Study
 from neurosae.report.findings import number
@@ -11,6 +12,9 @@ from neurosae.report.section import Section, Table
 from neurosae.schema.recordings import stimulus_table
 from neurosae.schema.units import unit_column
 from neurosae.stimulus.balance import balance_report
+
+LARGE_D = 0.5
+"""Standardised difference of a covariate beyond which the report warns (Cohen 1988: a medium effect)."""
 
 
 def stimuli_section(study: Study) -> Section:
@@ -30,7 +34,16 @@ def stimuli_section(study: Study) -> Section:
         excluded=responses.attrs.get("excluded", ""),
         sinks=study.session.counts["sinks"],
     )
-    return Section("Stimuli", "stimuli", (text,), (_table(balance_table(study.session)),))
+    balance = balance_table(study.session)
+    return Section("Stimuli", "stimuli", (text, *_cautions(balance)), (_table(balance),))
+
+
+def _cautions(balance: pd.DataFrame) -> tuple[str, ...]:
+    """A warning that names the covariates in which conditions differ by more than half an SD."""
+    worst = balance.drop_duplicates("covariate").set_index("covariate")["largest_d"]
+    apart = worst[worst.abs() > LARGE_D]
+    named = ", ".join(f"{str(name).replace('_', ' ')} (d = {number(float(d))})" for name, d in apart.items())
+    return (say("imbalance", covariates=named),) if named else ()
 
 
 def balance_table(session: Session, *, by: str = "condition") -> pd.DataFrame:
@@ -79,11 +92,16 @@ def methods_section(study: Study) -> Section:
     return Section("Methods", "methods", (opening, *_analyses(study, protocol), closing))
 
 
+def _rsa(study: Study, table: RsaPlan) -> str:
+    rdm, category = study.shelf.array(f"rdm-{table.name}"), study.shelf.dataset(f"category_rsa-{table.name}")
+    return say("methods_rsa", table=table, rdm=rdm, category=category)
+
+
 def _analyses(study: Study, protocol: Protocol) -> tuple[str, ...]:
     load = study.shelf.dataset
     return (
         *(say("methods_contrast", table=t, cmap=load(f"contrast_map-{t.name}")) for t in protocol.contrasts),
-        *(say("methods_rsa", table=t) for t in protocol.rsa),
+        *(_rsa(study, t) for t in protocol.rsa),
         *(say("methods_selectivity", table=t) for t in protocol.selectivity),
         *(say("methods_decoding", table=t, decoding=load(f"decode-{t.name}")) for t in protocol.decoding),
         *(say("methods_causal", table=t, causal=load(f"causal-{t.name}")) for t in protocol.causal),
