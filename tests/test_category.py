@@ -130,14 +130,36 @@ def test_few_units_are_enumerated_and_p_equals_brute_force():
     assert result.p.values[0] == pytest.approx((everything >= everything[0] - 1e-12).mean(), abs=1e-12)
 
 
-def test_labels_are_permuted_within_units_that_hold_all_classes():
+@pytest.mark.parametrize("index", ["CDI", "CMI"])
+def test_labels_are_permuted_within_units_that_hold_all_classes(index):
     responses = families(n_layers=300)
-    result = ns.category_rsa(responses, "condition", n_permutations=199)
+    result = ns.category_rsa(responses, "condition", index=index, n_permutations=199)
     assert result.attrs["scheme"] == "within strata"
     assert result.n_units.values[0] == 10
     assert 0.01 <= (result.p.values <= 0.05).mean() <= 0.105
     # A difference that families repeat is found although families differ far more.
-    assert ns.category_rsa(families(effect=1.5), "condition").p.values[0] <= 0.005
+    found = ns.category_rsa(families(effect=1.5), "condition", index=index, metric="sqeuclidean")
+    assert found.p.values[0] <= 0.005
+
+
+@pytest.mark.parametrize(
+    ("n_families", "effect"), [(10, 1.0), (10, 0.0), (8, 2.0)], ids=["planted", "none", "strong"]
+)
+def test_cdi_is_unbiased_whatever_the_classes_of_a_family_share(n_families, effect):
+    # Layers are simulations; families differ by 3 SD, classes by ``effect`` in each feature.
+    result = ns.category_rsa(families(n_families, n_layers=600, effect=effect), "condition", n_permutations=1)
+    found = result["index"].values
+    assert abs(found.mean() - effect**2) < 3 * found.std(ddof=1) / np.sqrt(600)
+    assert result.auroc.values.mean() > (0.5 if effect else 0.49)
+
+
+@pytest.mark.parametrize("index", ["CDI", "CMI", "TDI", "COH"])
+def test_families_of_one_row_are_units_like_any_other(index):
+    responses = two_classes(9, 7, effect=0.5)
+    named = responses.assign_coords(family=("stimulus", [f"f{i}" for i in range(16)]))
+    one = ns.category_rsa(responses, "condition", index=index, n_permutations=49)
+    two = ns.category_rsa(named, "condition", index=index, n_permutations=49)
+    assert all(np.array_equal(one[name], two[name]) for name in one.data_vars)
 
 
 def test_order_of_stimuli_and_features_changes_no_index():
@@ -260,11 +282,12 @@ def test_intervals_cover_the_expectation_of_the_index(index, spread, effect, tru
     assert NOMINAL[0] <= covers(result.index_lo.values, result.index_hi.values, truth) <= NOMINAL[1]
 
 
-def test_intervals_over_families_cover_the_mean_of_many_sets():
+def test_intervals_over_families_cover_the_planted_distance():
     result = ns.category_rsa(families(20, n_layers=400, effect=2.0, seed=4), "condition", n_permutations=9)
+    assert NOMINAL[0] <= covers(result.index_lo.values, result.index_hi.values, 4.0) <= NOMINAL[1]
     # Standard error of the mean of 400 sets: a twentieth of the SD of one.
-    truth = result["index"].values.mean()
-    assert NOMINAL[0] <= covers(result.index_lo.values, result.index_hi.values, truth) <= NOMINAL[1]
+    mean = result.auroc.values.mean()
+    assert NOMINAL[0] <= covers(result.auroc_lo.values, result.auroc_hi.values, mean) <= NOMINAL[1]
 
 
 @pytest.mark.parametrize("index", ["CDI", "CMI"])
@@ -289,14 +312,16 @@ def test_intervals_equal_leaving_out_each_unit_and_starting_over(make, index):
             index=index,
             metric="euclidean",
             n_permutations=1,
-        )["index"].values[0]
+        )
         for unit in np.unique(units)
     ]
     n = len(left_out)
-    half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
-    observed = result["index"].values[0]
-    assert result.index_lo.values[0] == pytest.approx(observed - half, abs=EXACT)
-    assert result.index_hi.values[0] == pytest.approx(observed + half, abs=EXACT)
+    for name in ("index", "auroc"):
+        values = [part[name].values[0] for part in left_out]
+        half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(values))
+        observed = result[name].values[0]
+        assert result[f"{name}_lo"].values[0] == pytest.approx(observed - half, abs=EXACT)
+        assert result[f"{name}_hi"].values[0] == pytest.approx(min(observed + half, 1.0), abs=EXACT)
 
 
 def test_order_of_stimuli_changes_no_interval():

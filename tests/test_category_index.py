@@ -155,3 +155,59 @@ def test_pair_counts_cover_all_pairs():
 def test_unknown_index_is_refused_with_the_known_ones():
     with pytest.raises(DesignError, match=r"no category index 'cdi'.*'CDI'"):
         category_index(np.zeros((4, 4)), np.array([[0, 0, 1, 1]]), 2, "cdi")
+
+
+SIX = np.array(
+    [
+        [0, 1, 7, 8, 5, 6],
+        [1, 0, 4, 9, 3, 2],
+        [7, 4, 0, 2, 6, 8],
+        [8, 9, 2, 0, 1, 5],
+        [5, 3, 6, 1, 0, 3],
+        [6, 2, 8, 5, 3, 0.0],
+    ]
+)
+PAIRED, TWINS = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 0, 1])
+
+
+def test_six_rows_of_three_units_by_hand():
+    # All pairs but 01, 23 and 45; between classes 03, 05, 12, 14, 25 and 34.
+    between, zero, one = [8, 6, 4, 3, 8, 1], [7, 5, 6], [9, 2, 5]
+    d_between, d_zero, d_one = np.mean(between), np.mean(zero), np.mean(one)
+    expected = {
+        "CDI": d_between - (d_zero + d_one) / 2,
+        "TDI": d_between - d_zero,
+        "COH": d_one - d_zero,
+        "CMI": similarity(np.array(between + zero + one), np.repeat([1, 0], 6), "rho-a"),
+    }
+    wins = np.mean([(b > w) + (b == w) / 2 for b in between for w in zero + one])
+    for index, value in expected.items():
+        assert category_index(SIX, TWINS[None], 2, index, units=PAIRED)[0] == pytest.approx(value, abs=EXACT)
+    assert labeling_auroc(SIX, TWINS[None], 2, units=PAIRED)[0] == pytest.approx(wins, abs=EXACT)
+    assert pair_counts(TWINS, PAIRED) == (6, 6)
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_distances_within_units_do_not_matter(index):
+    other = np.where(PAIRED[:, None] == PAIRED, 100.0, SIX)
+    labels = np.array([TWINS, [0, 0, 0, 1, 1, 1]])
+    one, two = (category_index(matrix, labels, 2, index, units=PAIRED) for matrix in (SIX, other))
+    assert np.array_equal(one, two)
+    assert not np.isclose(one[1], category_index(SIX, labels, 2, index)[1])
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_units_of_one_row_change_no_bit(index):
+    matrix, labels = dissimilarity(patterns(), "cosine"), relabelings((LABELS == 2).astype(int))
+    single = np.random.default_rng(1).permutation(16)
+    assert np.array_equal(
+        category_index(matrix, labels, 2, index), category_index(matrix, labels, 2, index, units=single)
+    )
+    assert np.array_equal(labeling_auroc(matrix, labels, 2), labeling_auroc(matrix, labels, 2, units=single))
+    assert pair_counts(LABELS, single) == pair_counts(LABELS)
+
+
+def test_classes_without_a_pair_of_different_units_have_no_distance():
+    distances = class_distances(SIX, np.array([[0, 0, 1, 1, 1, 1]]), 2, units=PAIRED)[0]
+    assert np.isnan(distances).tolist() == [[True, False], [False, False]]
+    assert np.isnan(labeling_auroc(SIX, np.array([[0, 0, 1, 1, 2, 2]]), 3, units=PAIRED)).all()

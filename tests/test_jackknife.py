@@ -25,7 +25,8 @@ def test_kat_law_schools_have_a_standard_error_of_1425():
     low, high = jackknife_interval(observed, left_out)
     assert observed == pytest.approx(0.776, abs=5e-4)
     assert (high - low) / 2 / t.ppf(0.975, 14) == pytest.approx(0.1425, abs=5e-5)
-    assert jackknife_interval(observed, left_out, limit=1.0) == (low, 1.0)
+    assert jackknife_interval(observed, left_out, limits=(0.0, 1.0)) == (low, 1.0)
+    assert jackknife_interval(observed, left_out, limits=(0.5, 1.0)) == (0.5, 1.0)
 
 
 def test_one_estimate_that_is_missing_leaves_no_interval():
@@ -50,4 +51,9 @@ def test_units_leave_with_all_their_rows():
 
 def test_classes_of_two_are_left_alone_by_their_own_units_only():
     labels, units = np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 2, 2, 3, 4])
-    assert leaves_class_alone(labels, rows_kept(units)).tolist() == [True, True, False, False, False]
+    assert leaves_class_alone(labels, units).tolist() == [True, True, False, False, False]
+
+
+def test_two_rows_of_one_unit_are_no_pair():
+    labels, units = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 3, 4])
+    assert leaves_class_alone(labels, units).tolist() == [True, True, False, False, False]

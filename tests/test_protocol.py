@@ -388,6 +388,8 @@ def test_the_messages_read_as_whole_sentences(study):
         ("target", Window("target")),
         ("target:-2:2", Window("target", (-2, 2))),
         ("relative:10", Window("relative", (10,))),
+        ("span:0:20", Window("span", (0, 20))),
+        ("span:critical_start:critical_end", Window("span", columns=("critical_start", "critical_end"))),
     ],
 )
 def test_windows_are_read(text, window):
@@ -405,6 +407,15 @@ def test_windows_are_read(text, window):
         ("target:1", "'target' cannot be followed by '1'"),
         ("target:2:-2", "ends before it starts. Write target:-2:2"),
         ("first:٣", "'first' cannot be followed by"),
+        ("relative", "'relative' cannot be followed by ''"),
+        ("relative:0", "'relative' cannot be followed by '0'"),
+        ("span", "'span' cannot be followed by ''. Windows: .*span:0:20"),
+        ("span:3", "'span' cannot be followed by '3'"),
+        ("span:-1:3", "'span' cannot be followed by '-1:3'"),
+        ("span:0:critical_end", "'span' cannot be followed by '0:critical_end'"),
+        ("span:a b:c", "'span' cannot be followed by 'a b:c'"),
+        ("span:4:4", "'span:4:4' holds no character: the end is exclusive"),
+        ("span:4:3", "'span:4:3' holds no character"),
     ],
 )
 def test_what_is_no_window_is_refused(text, message):
@@ -490,6 +501,40 @@ def test_analyses_of_columns_that_do_not_exist_are_refused(protocol, tables, cha
 
 def test_decoding_by_item_falls_back_where_there_are_no_items(protocol, tables):
     check_protocol(protocol.at(decoding=[{}]), tables)
+
+
+def test_a_span_of_characters_or_columns_passes(protocol, tables):
+    words = {"critical_start": ["0", "", "-1", "0"], "critical_end": ["1", "", "-1", "1"]}
+    check_protocol(protocol.at(window="span:0:20"), tables)
+    check_protocol(
+        protocol.at(window="span:critical_start:critical_end"), changed_tables(tables, protocol, **words)
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "responses.window: the stimuli have no column 'critical_start'"),
+        ({"critical_start": "0"}, "no column 'critical_end'; did you mean 'critical_start'"),
+        (
+            {"critical_start": "0", "critical_end": "end"},
+            "responses.window: stimulus 'a', column 'critical_end': 'end' is no character position",
+        ),
+        (
+            {"critical_start": "0", "critical_end": ["1", "9", "1", "1"]},
+            "stimulus 'b': the span 0 to 9 of columns 'critical_start' and 'critical_end' is half given",
+        ),
+    ],
+)
+def test_columns_that_mark_no_span_are_refused_before_a_model_is_loaded(protocol, tables, columns, message):
+    changed = changed_tables(tables, protocol, **columns)
+    with pytest.raises(ProtocolError, match=message):
+        check_protocol(protocol.at(window="span:critical_start:critical_end"), changed)
+
+
+def test_a_course_over_the_stimulus_is_no_window_of_a_study(protocol, tables):
+    with pytest.raises(ProtocolError, match=r"'relative:4' gives several bins .* target or span:start:end"):
+        check_protocol(protocol.at(window="relative:4"), tables)
 
 
 def test_minimal_pairs_need_pairs_of_good_and_bad(protocol, tables):

@@ -122,6 +122,34 @@ def test_layers_with_silent_rows_are_compared_on_the_others():
     assert np.isfinite(null).all()
 
 
+@pytest.mark.parametrize("method", ALL_METHODS)
+@pytest.mark.parametrize(
+    "model", [category_model(np.arange(20) % 2), graded_model()], ids=["category", "graded"]
+)
+def test_pairs_within_units_count_neither_in_the_fit_nor_in_its_null(method, model):
+    matrices, units = rdms(), np.repeat(np.arange(10), 2)
+    drawn = orders(20, 4, seed=0, strata=units).labels
+    rows, columns = np.array([(i, j) for i in range(20) for j in range(i + 1, 20) if i // 2 != j // 2]).T
+    observed, auroc, null = mantel(matrices, model, drawn, method, units=units)
+    vectors = matrices[:, rows, columns]
+    assert np.allclose(observed, similarity(vectors, model[rows, columns], method), atol=EXACT)
+    again = [similarity(vectors, model[np.ix_(o, o)][rows, columns], method) for o in drawn]
+    assert np.allclose(null, again, atol=EXACT)
+    if model.max() == 1:
+        assert np.array_equal(auroc, category_auroc(vectors, model[rows, columns] == 1))
+    hidden = np.where(units[:, None] == units, 50.0 * (1 - np.eye(20)), matrices)
+    assert np.array_equal(mantel(hidden, model, drawn, method, units=units)[2], null)
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_units_of_one_row_change_no_bit(method):
+    drawn, units = orders(20, 5, seed=0).labels, np.random.default_rng(0).permutation(20)
+    for model in (category_model(), graded_model()):
+        one = mantel(rdms(), model, drawn, method)
+        two = mantel(rdms(), model, drawn, method, units=units)
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, two, strict=True))
+
+
 def test_restricted_orders_cover_the_smaller_group_evenly_and_stay_in_strata():
     everything = orders(4, 24, seed=0).labels
     kept = np.array([True, False, True, True])

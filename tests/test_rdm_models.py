@@ -26,6 +26,24 @@ def test_model_rows_match_those_of_the_rdm():
     assert model.sel(stimulus="0|a", stimulus_2="0|b") == 1
 
 
+def test_a_category_that_one_unit_holds_alone_is_refused():
+    responses = families(10)
+    kind = np.repeat(["x", *"yz" * 4, "y"], 2)
+    d = ns.rdm(responses)
+    model = ns.model_rdm(responses.assign_coords(kind=("stimulus", kind)), "kind")
+    with pytest.raises(DesignError, match=r"1 categories have a single unit \(first: '0\|a'\)"):
+        ns.compare_rdms(d, model)
+
+
+def test_a_model_that_differs_within_units_only_is_refused():
+    responses = families(10)
+    d = ns.rdm(responses)
+    units = d.family.values
+    inside = ns.model_rdm(responses, "condition").copy(data=(units[:, None] == units) * (1 - np.eye(20)))
+    with pytest.raises(DesignError, match="is constant over pairs of different units"):
+        ns.compare_rdms(d, inside)
+
+
 def test_model_rdm_refuses_columns_it_cannot_use():
     responses = two_classes(4, 4, item=list("xxyyzzww"), template=list("12121212"), freq=[np.nan, *range(7)])
     with pytest.raises(DesignError, match="'colour' is not a column"):

@@ -185,7 +185,7 @@ def test_graded_models_have_no_auroc_but_a_fit():
         ns.rdm(responses, metric="euclidean"), ns.model_rdm(responses, "size"), method="spearman"
     )
     assert fit.similarity.values[0] > 0.95
-    assert np.isnan(fit.auroc.values[0])
+    assert np.isnan([fit.auroc, fit.auroc_lo, fit.auroc_hi]).all()
     assert "maximum" not in fit.attrs
 
 
@@ -210,6 +210,21 @@ def test_rows_exchange_within_units_that_hold_all_conditions():
     assert fit.attrs["scheme"] == "within strata"
     assert fit.n_units.values.tolist() == [10]
     assert fit.p.values[0] <= 0.005
+
+
+def test_what_families_share_does_not_lower_the_fit():
+    shared, plain = (
+        families(40, n_layers=60, effect=1.0, seed=2),
+        families(40, n_layers=60, effect=1.0, seed=2),
+    )
+    plain.values[:] -= np.repeat(plain.values.reshape(40, 2, 60, 6).mean(axis=1), 2, axis=0)
+    fits = [
+        ns.compare_rdms(ns.rdm(r, metric="sqeuclidean"), ns.model_rdm(r, "condition"), n_permutations=9)
+        for r in (shared, plain)
+    ]
+    # Families as strong as these blur the classes but may not turn them round.
+    assert 0.5 < fits[0].auroc.values.mean() < fits[1].auroc.values.mean()
+    assert fits[0].attrs["maximum"] == pytest.approx(6 * 1560**2 / 2 / (3120**2 - 1))
 
 
 def test_whole_units_exchange_if_the_model_is_constant_within_them():
@@ -262,7 +277,7 @@ def test_compare_rdms_refuses_models_that_do_not_fit():
     with pytest.raises(DesignError, match="NaN"):
         ns.compare_rdms(d, model.where(model == 0))
     lonely = responses.assign_coords(condition=("stimulus", ["c", *responses.condition.values[1:]]))
-    with pytest.raises(DesignError, match=r"1 categories have a single row \(first: 's0'\)"):
+    with pytest.raises(DesignError, match=r"1 categories have a single unit \(first: 's0'\)"):
         ns.compare_rdms(d, ns.model_rdm(lonely, "condition"))
 
 
@@ -306,12 +321,15 @@ def test_intervals_equal_leaving_out_each_unit_and_starting_over(make, method):
     for unit in np.unique(units):
         kept = {"stimulus": units != unit, "stimulus_2": units != unit}
         part = ns.compare_rdms(d.isel(kept), model.isel(kept), method=method, n_permutations=1)
-        left_out.append(part.similarity.values[0])
+        left_out.append([part.similarity.values[0], part.auroc.values[0]])
     n = len(left_out)
-    half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
-    observed = fit.similarity.values[0]
-    assert fit.similarity_lo.values[0] == pytest.approx(observed - half, abs=EXACT)
-    assert fit.similarity_hi.values[0] == pytest.approx(observed + half, abs=EXACT)
+    half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out, axis=0))
+    for name, own, limits in zip(("similarity", "auroc"), half, ((-1, 1), (0, 1)), strict=True):
+        observed = fit[name].values[0]
+        expected = np.clip([observed - own, observed + own], *limits)
+        assert [fit[f"{name}_lo"].values[0], fit[f"{name}_hi"].values[0]] == pytest.approx(
+            expected, abs=EXACT
+        )
 
 
 def test_order_of_stimuli_changes_no_interval():
@@ -327,7 +345,7 @@ def test_a_category_of_two_units_has_a_similarity_but_no_interval():
     responses = two_classes(2, 14)
     fit = ns.compare_rdms(ns.rdm(responses), ns.model_rdm(responses, "condition"), n_permutations=9)
     assert np.isfinite(fit.similarity).all()
-    assert np.isnan([fit.similarity_lo, fit.similarity_hi]).all()
+    assert np.isnan([fit.similarity_lo, fit.similarity_hi, fit.auroc_lo, fit.auroc_hi]).all()
 
 
 def test_silent_rows_leave_the_interval_of_their_layer_to_the_others():

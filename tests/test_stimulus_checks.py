@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from neurosae.errors import StimulusError
+from neurosae.recording.plan import check_columns
+from neurosae.schema.names import RESERVED
 from neurosae.stimulus.checks import (
     check_lengths,
     check_special_strings,
@@ -51,8 +53,7 @@ def test_a_label_of_255_bytes_is_short_enough():
         ({"class": ["1"] * 3}, "column 'class' is no Python name"),
         ({"1st": ["1"] * 3}, "column '1st' is no Python name"),
         ({"": ["1"] * 3}, "column '' is no Python name"),
-        ({"surprisal": ["1"] * 3}, "column 'surprisal' is computed by every recording; give it another name"),
-        ({"layer": ["1"] * 3}, "column 'layer' is computed by every recording"),
+        ({"surprisal": ["1"] * 3}, "column 'surprisal' has a name that recordings use themselves; give it"),
         ({"text": ["x", "a\0b", "x"]}, r"stimuli: row 2 \('s1'\), column 'text': holds a NUL character"),
         ({"note": ["x", "x", "\0"]}, r"row 3 \('s2'\), column 'note': holds a NUL"),
         ({"text": ["x", "\ud83d", "x"]}, r"row 2 \('s1'\), column 'text': holds half of a surrogate pair"),
@@ -107,6 +108,14 @@ def test_a_missing_column_is_named_with_those_present(missing):
 def test_a_table_without_rows_is_refused():
     with pytest.raises(StimulusError, match="holds no stimuli"):
         check_stimuli(table()[:0])
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_names_that_recordings_use_are_refused_at_loading_as_at_recording(name):
+    with pytest.raises(StimulusError, match=f"column '{name}' has a name that recordings use themselves"):
+        check_stimuli(table(**{name: ["1"] * 3}))
+    with pytest.raises(StimulusError, match=f"column '{name}' has a name that recordings use themselves"):
+        check_columns(table(**{name: ["1"] * 3}))
 
 
 def test_the_name_of_the_set_starts_the_message():

@@ -79,7 +79,7 @@ def test_findings_have_n_effect_interval_and_p(done):
     assert 0 < held_out.p < 0.05
     lesion = findings["lesion, grammar: change of log odds"]
     assert lesion.lo <= lesion.effect <= lesion.hi
-    assert sum(finding.headline for finding in findings.values()) == 5
+    assert sum(finding.headline for finding in findings.values()) == 4
 
 
 def test_hash_of_the_protocol_is_stored_with_the_session(done):

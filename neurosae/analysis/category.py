@@ -24,10 +24,9 @@ from neurosae.analysis.dissimilarities import (
     silent_rows,
 )
 from neurosae.arrays.category_index import DIRECTED, category_index, labeling_auroc
-from neurosae.arrays.jackknife import jackknife_interval
-from neurosae.arrays.left_out import left_out_index
 from neurosae.arrays.mantel import restrict_orders
 from neurosae.arrays.permutation import Relabelings, max_statistic_p, p_value
+from neurosae.arrays.rdm_intervals import auroc_interval, index_interval
 from neurosae.errors import DesignError
 from neurosae.schema.names import UNITS_BASIS
 from neurosae.schema.provenance import with_step
@@ -47,11 +46,12 @@ def category_rsa(
 ) -> xr.Dataset:
     """How much more alike stimuli that share ``by`` are than others, in each layer.
 
-    With mean distances d_kk within class k and d_kl between classes:
+    With mean distances d_kk within class k and d_kl between classes, both over pairs of rows of different
+    units only (d_kl = sum of d_ij over i in k, j in l, unit(i) != unit(j), over the number of these pairs):
 
     * ``CDI`` d_kl - (d_kk + d_ll) / 2, mean over pairs of classes: with sqeuclidean an unbiased estimate of
-      the squared distance of the class means over the number of features, if each unit holds one class.
-    * ``CMI`` rho-a of the RDM with the 0/1 category model; depends on means and dispersion.
+      the squared distance of the class means over the number of features, also if units hold several classes.
+    * ``CMI`` rho-a of these entries of the RDM with the 0/1 category model; depends on means and dispersion.
     * ``TDI`` d_12 - d_11 and ``COH`` d_22 - d_11: two classes, the target (1) being the first in sorted
       order. Dispersion measures: TDI may be negative where the means differ, COH ignores the means.
 
@@ -72,9 +72,10 @@ def category_rsa(
     Dataset (layer)
         ``index`` with ``index_lo`` and ``index_hi``, its 95 % interval (jackknife over units, see
         `neurosae.arrays.jackknife`; t with n_units - 1 df, for each layer alone; NaN if a class has two units
-        only); ``auroc`` P(d_between > d_within); ``p``, one-sided (greater), uncorrected; ``p_adjusted``,
-        family-wise over the layers; ``null_mean`` and ``null_hi`` (95th percentile) under relabeling;
-        ``n_units``. Attributes name the ``classes``, the ``target`` (TDI, COH) and the ``maximum`` of CMI.
+        only); ``auroc`` P(d_between > d_within) over pairs of different units, with ``auroc_lo`` and
+        ``auroc_hi`` in the same way; ``p``, one-sided (greater), uncorrected; ``p_adjusted``, family-wise
+        over the layers; ``null_mean`` and ``null_hi`` (95th percentile) under relabeling; ``n_units``.
+        Attributes name the ``classes``, the ``target`` (TDI, COH) and the ``maximum`` of CMI.
 
     Raises
     ------
@@ -88,9 +89,10 @@ def category_rsa(
     Units of one class exchange their labels with others; if every unit holds several classes, labels are
     permuted within units. The relabelings are the same in all layers. For ``p_adjusted`` each layer's index
     is divided by its SD over relabelings, so that layers of large variance do not decide the maximum.
-    Pairs within a unit count as others do: what the classes of a unit share lowers the index and its null.
-    Silent patterns (cosine, correlation, jaccard, braycurtis) are left out of their layer. The interval is
-    for a structure that is there: without any it is too wide, and p decides.
+    Pairs of rows of one unit count nowhere, nor under relabeling or in the intervals: they are all between
+    classes, and what the classes of a unit share (a family its topic) would lower the index. Silent
+    patterns (cosine, correlation, jaccard, braycurtis) are left out of their layer. The intervals are for a
+    structure that is there: without any they are too wide, and p decides.
 
     Source
     ------
@@ -117,12 +119,16 @@ def category_rsa(
     values, auroc = _indices(matrices, design, drawn, index)
     name, scaling = resolve_metric(metric, responses)
     settings = {"by": by, "index": index, "metric": name, "scaling": scaling, "unit": column}
-    low, high = _intervals(matrices, design, values[0], index)
+    low, high = index_interval(matrices, design.codes, design.units, values[0], index)
+    different = design.codes[:, None] != design.codes[None, :]
+    auroc_low, auroc_high = auroc_interval(matrices, different, design.units, auroc, classes=design.codes)
     variables = {
         "index": (values[0], _title(design, by, index)),
         "index_lo": (low, "lower bound of the 95 % interval of the index (jackknife over units)"),
         "index_hi": (high, "upper bound of the 95 % interval of the index (jackknife over units)"),
         "auroc": (auroc, "P(between-class distance > within-class distance)"),
+        "auroc_lo": (auroc_low, "lower bound of the 95 % interval of the AUROC (jackknife over units)"),
+        "auroc_hi": (auroc_high, "upper bound of the 95 % interval of the AUROC (jackknife over units)"),
         **_tests(values, exact=drawn.exact),
         "n_units": (count_units(design.units, silent_rows(matrices)), "number of units"),
     }
@@ -150,12 +156,12 @@ def _indices(
     n_classes = len(design.classes)
     values, auroc = np.empty((len(drawn) + 1, len(matrices))), np.empty(len(matrices))
     for layer, (matrix, mask) in enumerate(zip(matrices, kept, strict=True)):
-        own = design.codes[mask]
+        own, units = design.codes[mask], design.units[mask]
         _check_kept(own, design.classes, layer)
         null = drawn.labels if kept.all() else own[restrict_orders(drawn.labels, mask)]
         live = matrix[np.ix_(mask, mask)]
-        values[:, layer] = category_index(live, np.vstack([own, null]), n_classes, index)
-        auroc[layer] = labeling_auroc(live, own[None, :], n_classes)[0]
+        values[:, layer] = category_index(live, np.vstack([own, null]), n_classes, index, units=units)
+        auroc[layer] = labeling_auroc(live, own[None, :], n_classes, units=units)[0]
     return values, auroc
 
 
@@ -166,18 +172,6 @@ def _check_kept(codes: np.ndarray, classes: np.ndarray, layer: int) -> None:
             f"layer number {layer}: without silent patterns class {str(classes[counts.argmin()])!r} has "
             f"{counts.min()} units, but 2 are needed. Leave out this layer, or use sqeuclidean."
         )
-
-
-def _intervals(
-    matrices: np.ndarray, design: CategoryDesign, observed: np.ndarray, index: str
-) -> tuple[np.ndarray, np.ndarray]:
-    limit = 1.0 if index == "CMI" else np.inf
-    bounds = np.empty((2, len(matrices)))
-    for layer, (matrix, mask) in enumerate(zip(matrices, ~silent_rows(matrices), strict=True)):
-        live, codes, units = matrix[np.ix_(mask, mask)], design.codes[mask], design.units[mask]
-        left_out = left_out_index(live, codes, units, len(design.classes), index)
-        bounds[:, layer] = jackknife_interval(observed[layer], left_out, limit=limit)
-    return bounds[0], bounds[1]
 
 
 def _tests(values: np.ndarray, *, exact: bool) -> dict[str, tuple[np.ndarray, str]]:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from neurosae.analysis.exchangeability import ENUMERATED, FEW_UNITS, check_relabelings, unit_strata
 from neurosae.arrays.category_index import DIRECTED, INDICES, pair_counts
+from neurosae.arrays.pairs import unit_pairs
 from neurosae.arrays.permutation import Relabelings, orders, relabel
 from neurosae.arrays.rdm_comparison import rho_a_of_auroc
 from neurosae.errors import DesignError
@@ -68,16 +69,18 @@ def check_design(design: CategoryDesign, *, by: str, index: str) -> None:
     n_units = len(np.unique(design.units))
     if n_units < FEW_UNITS:
         everything = relabel(design.codes, ENUMERATED, seed=0, strata=design.strata)
-        unchanged = _same_partition(everything.labels, design.codes, ordered=index in DIRECTED)
+        unchanged = _same_partition(everything.labels, design, ordered=index in DIRECTED)
         check_relabelings(n_units, everything, unchanged)
 
 
-def _same_partition(labels: np.ndarray, codes: np.ndarray, *, ordered: bool) -> np.ndarray:
+def _same_partition(labels: np.ndarray, design: CategoryDesign, *, ordered: bool) -> np.ndarray:
     """Labelings (P, n) that give every index its observed value, up to the names of the classes."""
+    codes = design.codes
     if ordered:
         return (labels == codes).all(axis=1)
-    together = labels[:, :, None] == labels[:, None, :]
-    return (together == (codes[:, None] == codes[None, :])).all(axis=(1, 2))
+    rows, columns = unit_pairs(len(codes), design.units)
+    together = labels[:, rows] == labels[:, columns]
+    return (together == (codes[rows] == codes[columns])).all(axis=1)
 
 
 def relabelings(design: CategoryDesign, silent: np.ndarray, n_permutations: int, *, seed: int) -> Relabelings:
@@ -96,5 +99,5 @@ def design_attrs(design: CategoryDesign, index: str) -> dict[str, str | float]:
     if index in DIRECTED:
         attrs["target"] = str(design.classes[0])
     if index == "CMI":
-        attrs["maximum"] = float(rho_a_of_auroc(1.0, *pair_counts(design.codes)))
+        attrs["maximum"] = float(rho_a_of_auroc(1.0, *pair_counts(design.codes, design.units)))
     return attrs

@@ -28,7 +28,7 @@ from neurosae.arrays.permutation import exceedance_p, max_statistic_p
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_responses, stimulus_table
+from neurosae.schema.recordings import check_response_dims, check_responses, stimulus_table
 from neurosae.schema.units import unit_keys, with_seen
 
 MAX_T = "max_t"
@@ -110,6 +110,7 @@ def contrast_map(
     >>> float(result["effect"].item()), round(result["p_unc"].item(), 4)
     (5.0, 0.0286)
     """
+    check_response_dims(responses)
     if correct not in (MAX_T, *CORRECTIONS):
         raise DesignError(f"correction {correct!r} is unknown; choose one of {[MAX_T, *CORRECTIONS]}.")
     design = contrast_design(stimulus_table(responses), contrast, unit=unit, nuisance=nuisance)

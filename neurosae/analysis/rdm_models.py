@@ -6,6 +6,7 @@ import xarray as xr
 from neurosae.analysis.averaging import average_units
 from neurosae.analysis.dissimilarities import STIMULUS_2, check_column
 from neurosae.arrays.distance import triangle
+from neurosae.arrays.pairs import unit_entries
 from neurosae.errors import DesignError
 from neurosae.schema.names import STIMULUS
 from neurosae.schema.provenance import with_step
@@ -66,33 +67,28 @@ def model_rdm(responses: xr.DataArray, by: str, *, unit: str = "auto") -> xr.Dat
     )
 
 
-def aligned_model(model: xr.DataArray, labels: np.ndarray) -> np.ndarray:
+def aligned_model(model: xr.DataArray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
     """The values of a model RDM in the order of the stimuli ``labels``, (n, n) float64.
 
     Raises
     ------
     DesignError
-        If the model has other stimuli, is not finite, has one value only, or is a category model with a
-        category of one member.
+        If the model has other stimuli, is not finite, has one value only for all pairs of different
+        ``units`` (n,), or is a category model with a category that one unit holds alone.
     """
     _check_labels(model[STIMULUS].values, labels)
     values = model.transpose(STIMULUS, STIMULUS_2).sel({STIMULUS: labels, STIMULUS_2: labels}).values
     values = values.astype(np.float64)
     name = model.attrs.get("long_name", "the model")
-    entries = triangle(values)
-    if not np.isfinite(entries).all():
+    if not np.isfinite(triangle(values)).all():
         raise DesignError(f"{name} holds NaN or infinite values; exclude these stimuli.")
-    if len(np.unique(entries)) < 2:
+    if len(np.unique(unit_entries(values, units))) < 2:
         raise DesignError(
-            f"{name} is constant, so no RDM can follow it; it needs at least two values. Numbers stored as "
-            "text count as categories: convert them."
+            f"{name} is constant over pairs of different units, so no RDM can follow it; it needs at least "
+            "two values. Numbers stored as text count as categories: convert them."
         )
-    single = labels[(values == 0).sum(axis=1) == 1].tolist()
-    if model.attrs.get("kind") == "categorical" and single:
-        raise DesignError(
-            f"{name}: {len(single)} categories have a single row (first: {single[0]!r}), which has no "
-            "within-category distance; each needs at least 2."
-        )
+    if model.attrs.get("kind") == "categorical":
+        _check_categories(values == 0, labels, units, name)
     return values
 
 
@@ -108,6 +104,16 @@ def model_classes(model: xr.DataArray, values: np.ndarray) -> np.ndarray | None:
     if model.attrs.get("kind") != "categorical":
         return None
     return np.unique(values == 0, axis=0, return_inverse=True)[1].ravel()
+
+
+def _check_categories(same: np.ndarray, labels: np.ndarray, units: np.ndarray, name: str) -> None:
+    lonely = ~(same & (units[:, None] != units[None, :])).any(axis=1)
+    if lonely.any():
+        n_categories = len(np.unique(same[lonely], axis=0))
+        raise DesignError(
+            f"{name}: {n_categories} categories have a single unit (first: {labels[lonely].tolist()[0]!r}), "
+            "so no within-category distance between units; each needs at least 2."
+        )
 
 
 def _check_labels(own: np.ndarray, labels: np.ndarray) -> None:

@@ -24,11 +24,11 @@ from neurosae.analysis.exchangeability import (
     row_orders,
 )
 from neurosae.analysis.rdm_models import aligned_model, model_classes
-from neurosae.arrays.distance import triangle
-from neurosae.arrays.left_out import similarity_interval
 from neurosae.arrays.mantel import mantel
+from neurosae.arrays.pairs import unit_entries, unit_pairs
 from neurosae.arrays.permutation import Relabelings, p_value
 from neurosae.arrays.rdm_comparison import check_method, is_binary, rho_a_of_auroc
+from neurosae.arrays.rdm_intervals import auroc_interval, similarity_interval
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses, stimulus_table
@@ -111,6 +111,9 @@ def compare_rdms(
 ) -> xr.Dataset:
     """How well the similarity structure of each layer follows the model.
 
+    Similarities, AUROC, null and intervals are over the entries d_ij with unit(i) != unit(j): rows of one
+    unit (the conditions of a family) share what is the unit's own, so their distance lacks that part.
+
     p is one-sided (greater), from permutations of the stimuli, rows and columns together (Mantel 1967), the
     same in all layers; it is not corrected for the number of layers. If units have several rows each, rows
     exchange within their unit; if the model does not differ within units, whole units exchange.
@@ -128,15 +131,16 @@ def compare_rdms(
     Dataset (layer)
         ``similarity`` with ``similarity_lo`` and ``similarity_hi``, its 95 % interval (jackknife over units,
         see `neurosae.arrays.jackknife`; t with n_units - 1 df, for each layer alone; NaN if a category has
-        two units only); ``auroc`` P(d_between > d_within) of a binary model, else NaN; ``p``;
-        ``null_mean`` and ``null_hi`` (95th percentile) of the permutations; ``n_units``. Attribute
-        ``maximum``: the largest rho-a that the design allows, for a binary model.
+        two units only); ``auroc`` P(d_between > d_within) of a binary model with ``auroc_lo`` and
+        ``auroc_hi`` in the same way, else NaN; ``p``; ``null_mean`` and ``null_hi`` (95th percentile) of the
+        permutations; ``n_units``. Attribute ``maximum``: the largest rho-a that the design allows, for a
+        binary model.
 
     Raises
     ------
     DesignError
-        If the method is unknown, labels differ, the model is constant or has a category of one member, or
-        fewer than 8 units give fewer than 20 distinct relabelings.
+        If the method is unknown, labels differ, the model is constant over pairs of different units or has a
+        category of one unit, or fewer than 8 units give fewer than 20 distinct relabelings.
 
     Source
     ------
@@ -154,20 +158,22 @@ def compare_rdms(
     """
     check_method(method)
     layers = rdm.transpose(..., STIMULUS, STIMULUS_2) if LAYER in rdm.dims else rdm.expand_dims(LAYER)
-    target = aligned_model(model, layers[STIMULUS].values)
+    units = layers[_unit_of(layers)].values
+    target = aligned_model(model, layers[STIMULUS].values, units)
     relabelings = _orders(layers, target, n_permutations, seed=seed)
     matrices = _without_split_units(layers, relabelings.scheme)
-    observed, auroc, null = mantel(matrices, target, relabelings.labels, method)
+    observed, auroc, null = mantel(matrices, target, relabelings.labels, method, units=units)
     p = p_value(observed, null, exact=relabelings.exact, alternative="greater")
-    units = layers[_unit_of(layers)].values
-    low, high = similarity_interval(
-        matrices, target, units, observed, method, classes=model_classes(model, target)
-    )
+    classes = model_classes(model, target)
+    low, high = similarity_interval(matrices, target, units, observed, method, classes=classes)
+    auroc_low, auroc_high = auroc_interval(matrices, target, units, auroc, classes=classes)
     variables = {
         "similarity": (observed, f"{method} with {model.attrs.get('long_name', 'the model')}"),
         "similarity_lo": (low, "lower bound of the 95 % interval of the similarity (jackknife over units)"),
         "similarity_hi": (high, "upper bound of the 95 % interval of the similarity (jackknife over units)"),
         "auroc": (auroc, "P(between-category distance > within-category distance)"),
+        "auroc_lo": (auroc_low, "lower bound of the 95 % interval of the AUROC (jackknife over units)"),
+        "auroc_hi": (auroc_high, "upper bound of the 95 % interval of the AUROC (jackknife over units)"),
         "p": (p, "one-sided permutation p, uncorrected"),
         "null_mean": (null.mean(axis=0), "mean under permutation"),
         "null_hi": (np.quantile(null, 0.95, axis=0), "95th percentile under permutation"),
@@ -183,7 +189,7 @@ def compare_rdms(
         "seed": seed,
     }
     result.attrs = {k: layers.attrs[k] for k in ("metric", "unit", "site", "basis") if k in layers.attrs}
-    result.attrs |= settings | _maximum(target, method) | with_step(rdm, "compare_rdms", **settings)
+    result.attrs |= settings | _maximum(target, units, method) | with_step(rdm, "compare_rdms", **settings)
     return with_seen(result, unit_keys(layers, _unit_of(layers)))
 
 
@@ -198,8 +204,9 @@ def _orders(layers: xr.DataArray, target: np.ndarray, n_permutations: int, *, se
     n_units = len(np.unique(units))
     if n_units < FEW_UNITS:
         everything = row_orders(units, levels, target, ENUMERATED, seed=0)
-        moved = target[everything.labels[:, :, None], everything.labels[:, None, :]]
-        check_relabelings(n_units, everything, (moved == target).all(axis=(1, 2)))
+        rows, columns = unit_pairs(len(units), units)
+        moved = target[everything.labels[:, rows], everything.labels[:, columns]]
+        check_relabelings(n_units, everything, (moved == target[rows, columns]).all(axis=1))
     return row_orders(units, levels, target, n_permutations, seed=seed)
 
 
@@ -213,8 +220,8 @@ def _without_split_units(layers: xr.DataArray, scheme: str) -> np.ndarray:
     return np.where(split[:, :, None] | split[:, None, :], np.nan, layers.values)
 
 
-def _maximum(target: np.ndarray, method: str) -> dict[str, float]:
-    entries = triangle(target)
+def _maximum(target: np.ndarray, units: np.ndarray, method: str) -> dict[str, float]:
+    entries = unit_entries(target, units)
     if method != "rho-a" or not is_binary(entries):
         return {}
     n_between = int((entries > entries.min()).sum())

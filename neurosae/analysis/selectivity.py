@@ -34,8 +34,8 @@ from neurosae.schema.provenance import with_step
 from neurosae.schema.spelling import nearest
 from neurosae.schema.units import unit_keys, with_seen
 
-THRESHOLD = 0.6
-"""Customary cut on maxshare; most features that rarely fire exceed it by chance, so read it with p."""
+THRESHOLDS = {"maxshare": 0.6, "auroc": 0.8}
+"""Customary cuts; most features that rarely fire exceed that on maxshare by chance, so read it with p."""
 
 NULL_QUANTILES = np.linspace(0, 1, 1001)
 """Evenly spaced, so that a histogram of the quantiles is the histogram of the null."""
@@ -91,7 +91,7 @@ def selectivity_index(
         selectivity, preferred (label), auroc (preferred class against the rest), p_unc (not corrected),
         q_fdr (Benjamini-Hochberg over all valid features), null_mean, valid; NaN and ``""`` where a feature
         does not vary over units. null (quantile): quantiles of the null pooled over features. Attributes
-        ``floor``, the value without selectivity, and for maxshare ``threshold``.
+        ``floor``, the value without selectivity, and for maxshare and auroc ``threshold``.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def selectivity_index(
     settings |= {"n_permutations": len(relabelings), "scheme": relabelings.scheme, "seed": seed}
     result = result.assign_attrs(
         settings,
-        **({"threshold": THRESHOLD} if index == "maxshare" else {}),
+        **({"threshold": THRESHOLDS[index]} if index in THRESHOLDS else {}),
         floor=INDICES[index].floor(len(names)),
         alternative="greater",
         n_units=len(np.unique(units[unit_of(units, unit)])),

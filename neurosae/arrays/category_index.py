@@ -12,6 +12,8 @@ COH    d_22 - d_11                        2 (v_2 - v_1): which class is tighter?
 
 Responses of sparse features vary more where they are larger, so TDI is often negative for the very features
 that prefer the target: TDI and COH describe dispersion and do not select features.
+
+All means and ranks are over pairs of rows of different units of inference, see `neurosae.arrays.pairs`.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from neurosae.arrays.distance import triangle
-from neurosae.arrays.mean_distances import class_distances, memberships
+from neurosae.arrays.mean_distances import class_distances, memberships, ordered_pairs
+from neurosae.arrays.pairs import unit_pairs
 from neurosae.arrays.rdm_comparison import rho_a_of_auroc
 from neurosae.errors import DesignError
 
@@ -28,7 +31,14 @@ DIRECTED = ("TDI", "COH")
 """Indices that compare a target (class 0) with the rest (class 1): the two are not interchangeable."""
 
 
-def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, index: str) -> np.ndarray:
+def category_index(
+    dissimilarities: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    index: str,
+    *,
+    units: np.ndarray | None = None,
+) -> np.ndarray:
     """How strongly an RDM is organised by classes, for each of many labelings.
 
     Parameters
@@ -38,6 +48,7 @@ def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
         the label -1 is left out
     n_classes : K; exactly 2 for TDI and COH, where class 0 is the target and class 1 the rest
     index : one of ``INDICES``; CDI with K > 2 is the mean over the pairs of classes
+    units : (n,) unit of each row, pairs within which do not count; None if each row is a unit
 
     Returns
     -------
@@ -61,7 +72,7 @@ def category_index(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
     """
     if index not in INDICES:
         raise DesignError(f"no category index {index!r}; choose one of {list(INDICES)}.")
-    return INDICES[index](dissimilarities, labels, n_classes)
+    return INDICES[index](dissimilarities, labels, n_classes, units)
 
 
 def cdi(distances: np.ndarray) -> np.ndarray:
@@ -103,14 +114,17 @@ def coh(distances: np.ndarray) -> np.ndarray:
     return distances[:, 1, 1] - distances[:, 0, 0]
 
 
-def labeling_auroc(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+def labeling_auroc(
+    dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, *, units: np.ndarray | None = None
+) -> np.ndarray:
     """P(d_between > d_within), ties counted half, for each labeling: (P,).
 
-    The distances are ranked once; each labeling then costs a product with the matrix of ranks.
+    Over pairs of rows of different units; NaN without a between-class or a within-class pair. The distances
+    are ranked once; each labeling then costs a product with the matrix of ranks.
 
     Parameters
     ----------
-    dissimilarities, labels, n_classes : as in `category_index`
+    dissimilarities, labels, n_classes, units : as in `category_index`; all rows have a class
 
     Examples
     --------
@@ -118,47 +132,60 @@ def labeling_auroc(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: i
     >>> labeling_auroc(distances, np.array([[0, 0, 1, 1], [0, 1, 0, 1]]), 2)
     array([1.  , 0.25])
     """
-    n = len(dissimilarities)
-    ranks = np.zeros((n, n))
-    ranks[np.triu_indices(n, 1)] = rankdata(triangle(np.asarray(dissimilarities)))
-    n_pairs = n * (n - 1) / 2
-    members = memberships(labels, n_classes)
-    within_sum = np.einsum("kpn,kpn->p", members @ ranks, members, optimize=True)
-    n_within = (members.sum(axis=2) * (members.sum(axis=2) - 1) / 2).sum(axis=0)
-    n_between = n_pairs - n_within
-    between_sum = n_pairs * (n_pairs + 1) / 2 - within_sum
-    return (between_sum - n_between * (n_between + 1) / 2) / (n_between * n_within)
+    return _auroc_and_pairs(dissimilarities, labels, n_classes, units)[0]
 
 
-def pair_counts(labels: np.ndarray) -> tuple[int, int]:
-    """Numbers of between-class and within-class pairs of one labeling (n,).
+def pair_counts(labels: np.ndarray, units: np.ndarray | None = None) -> tuple[int, int]:
+    """Numbers of between-class and within-class pairs of one labeling (n,), both rows of different units.
 
     Examples
     --------
     >>> pair_counts(np.array([0, 0, 1, 1]))
     (4, 2)
+    >>> pair_counts(np.array([0, 0, 1, 1]), np.array(["x", "y", "x", "y"]))
+    (2, 2)
     """
-    counts = np.unique(labels, return_counts=True)[1]
-    n_within = int((counts * (counts - 1) // 2).sum())
-    return len(labels) * (len(labels) - 1) // 2 - n_within, n_within
+    rows, columns = unit_pairs(len(labels), units)
+    n_between = int((labels[rows] != labels[columns]).sum())
+    return n_between, len(rows) - n_between
 
 
-def _cmi(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    auroc = labeling_auroc(dissimilarities, labels, n_classes)
-    return np.asarray(rho_a_of_auroc(auroc, *pair_counts(labels[0])))
+def _auroc_and_pairs(
+    dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, units: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """AUROC, number of between-class and of within-class pairs of each labeling, (P,) each."""
+    pairs = unit_pairs(len(dissimilarities), units)
+    ranks = np.zeros(np.shape(dissimilarities))
+    ranks[pairs] = rankdata(np.asarray(dissimilarities)[pairs])
+    n_pairs = len(pairs[0])
+    members = memberships(labels, n_classes)
+    within_sum = np.einsum("kpn,kpn->p", members @ ranks, members, optimize=True)
+    n_within = np.trace(ordered_pairs(members, units), axis1=1, axis2=2) / 2
+    n_between = n_pairs - n_within
+    wins = n_pairs * (n_pairs + 1) / 2 - within_sum - n_between * (n_between + 1) / 2
+    n_compared = n_between * n_within
+    return wins / np.where(n_compared > 0, n_compared, np.nan), n_between, n_within
+
+
+def _cmi(
+    dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, units: np.ndarray | None
+) -> np.ndarray:
+    return np.asarray(rho_a_of_auroc(*_auroc_and_pairs(dissimilarities, labels, n_classes, units)))
 
 
 def _of_distances(index: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
-    def from_labels(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-        return index(class_distances(dissimilarities, labels, n_classes))
+    def from_labels(
+        dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, units: np.ndarray | None
+    ) -> np.ndarray:
+        return index(class_distances(dissimilarities, labels, n_classes, units=units))
 
     return from_labels
 
 
-INDICES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+INDICES: dict[str, Callable[[np.ndarray, np.ndarray, int, np.ndarray | None], np.ndarray]] = {
     "CDI": _of_distances(cdi),
     "CMI": _cmi,
     "TDI": _of_distances(tdi),
     "COH": _of_distances(coh),
 }
-"""Category index by name: dissimilarities (n, n), labels (P, n), number of classes -> (P,)."""
+"""Category index by name: dissimilarities (n, n), labels (P, n), number of classes, units (n,) -> (P,)."""

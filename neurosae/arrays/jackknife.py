@@ -17,33 +17,39 @@ def rows_kept(units: np.ndarray) -> np.ndarray:
     return codes[None, :] != np.arange(codes.max() + 1)[:, None]
 
 
-def leaves_class_alone(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Whether a class has fewer than two rows without each unit, so no pair: labels (n,), kept (U, n).
+def leaves_class_alone(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Whether a class is left with fewer than two units without each unit, so no pair: (n,), (n,) -> (U,).
 
     Examples
     --------
-    >>> leaves_class_alone(np.array([0, 0, 1, 1, 1]), rows_kept(np.arange(5)))
+    >>> leaves_class_alone(np.array([0, 0, 1, 1, 1]), np.arange(5))
     array([ True,  True, False, False, False])
     """
-    counts = kept.astype(int) @ (labels[:, None] == np.unique(labels))
-    return counts.min(axis=1) < 2
+    codes, classes = (np.unique(values, return_inverse=True)[1] for values in (units, labels))
+    holds = np.zeros((codes.max() + 1, classes.max() + 1), dtype=int)
+    holds[codes, classes] = 1
+    return (holds.sum(axis=0) - holds).min(axis=1) < 2
 
 
 def jackknife_interval(
-    estimate: np.ndarray, left_out: np.ndarray, *, limit: float = np.inf, level: float = 0.95
+    estimate: np.ndarray,
+    left_out: np.ndarray,
+    *,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    level: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Confidence interval of an estimate from its values without each unit.
 
     estimate ± t(U - 1) se, se² = (U - 1) / U Σ_u (θ_u - mean θ)², θ_u the estimate without unit u; clipped to
-    ± limit. For U-statistics, such as mean distances, se is consistent and the studentised estimate normal in
-    large samples. An estimate whose first-order dependence on single units vanishes (a difference between
+    the limits. For U-statistics, such as mean distances, se is consistent and the studentised estimate normal
+    in large samples. An estimate whose first-order dependence on single units vanishes (a difference between
     classes that do not differ) gets an interval that is too wide; a permutation test decides there.
 
     Parameters
     ----------
     estimate : (...) from all units
     left_out : (U, ...) without each unit; NaN where it cannot be computed
-    limit : largest absolute value that the estimate can take
+    limits : smallest and largest value that the estimate can take
     level : coverage
 
     Returns
@@ -67,4 +73,4 @@ def jackknife_interval(
     n = len(left_out)
     squares = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
     half = t.ppf((1 + level) / 2, n - 1) * np.sqrt((n - 1) / n * squares)
-    return np.clip(estimate - half, -limit, limit), np.clip(estimate + half, -limit, limit)
+    return np.clip(estimate - half, *limits), np.clip(estimate + half, *limits)

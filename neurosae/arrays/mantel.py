@@ -6,7 +6,8 @@ one matrix product, so that a thousand relabelings of thirty layers take a secon
 
 import numpy as np
 
-from neurosae.arrays.distance import live_rows, triangle
+from neurosae.arrays.distance import live_rows
+from neurosae.arrays.pairs import symmetric, unit_entries, unit_pairs
 from neurosae.arrays.rdm_comparison import (
     METHODS,
     category_auroc,
@@ -22,16 +23,24 @@ _GATHERED = 4_000_000
 
 
 def mantel(
-    matrices: np.ndarray, model: np.ndarray, orders: np.ndarray, method: str
+    matrices: np.ndarray,
+    model: np.ndarray,
+    orders: np.ndarray,
+    method: str,
+    *,
+    units: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Similarity of RDMs to a model, as observed and with the stimuli in other orders.
+
+    Of the entries, those go in whose rows belong to different units.
 
     Parameters
     ----------
     matrices : (L, n, n) RDMs; rows and columns of stimuli without a pattern are NaN and left out
     model : (n, n) model RDM
-    orders : (P, n) int, permutations of the stimuli, the same for all RDMs
+    orders : (P, n) int, permutations of the stimuli, the same for all RDMs, within units or of whole units
     method : see `neurosae.arrays.rdm_comparison.similarity`
+    units : (n,) unit of each row; None if each row is a unit
 
     Returns
     -------
@@ -51,17 +60,24 @@ def mantel(
     observed, auroc = np.full((2, len(matrices)), np.nan)
     null = np.full((len(orders), len(matrices)), np.nan)
     for mask, layers in live_rows(matrices):
-        own = model[np.ix_(mask, mask)]
-        vectors, target = triangle(matrices[layers][:, mask][:, :, mask]), triangle(own)
+        own, own_units = model[np.ix_(mask, mask)], None if units is None else units[mask]
+        vectors = unit_entries(matrices[layers][:, mask][:, :, mask], own_units)
+        target = unit_entries(own, own_units)
         observed[layers] = similarity(vectors, target, method)
         if is_binary(target):
             auroc[layers] = category_auroc(vectors, target > target.min())
-        null[:, layers] = permuted_similarity(vectors, own, restrict_orders(orders, mask), method)
+        drawn = restrict_orders(orders, mask)
+        null[:, layers] = permuted_similarity(vectors, own, drawn, method, units=own_units)
     return observed, auroc, null
 
 
 def permuted_similarity(
-    vectors: np.ndarray, model: np.ndarray, orders: np.ndarray, method: str
+    vectors: np.ndarray,
+    model: np.ndarray,
+    orders: np.ndarray,
+    method: str,
+    *,
+    units: np.ndarray | None = None,
 ) -> np.ndarray:
     """The similarity of RDMs to a model whose stimuli are put in other orders.
 
@@ -70,10 +86,12 @@ def permuted_similarity(
 
     Parameters
     ----------
-    vectors : (L, N) entries of L RDMs
+    vectors : (L, N) entries of L RDMs, see `neurosae.arrays.pairs.unit_entries`
     model : (n, n) model RDM
-    orders : (P, n) int, each row a permutation of the stimuli, the same for rows and columns (Mantel 1967)
+    orders : (P, n) int, each row a permutation of the stimuli, the same for rows and columns (Mantel 1967);
+        rows move within their unit or with all rows of it, so that pairs within units stay such pairs
     method : as in `similarity`
+    units : (n,) unit of each row; None if each row is a unit
 
     Returns
     -------
@@ -88,11 +106,12 @@ def permuted_similarity(
     """
     check_method(method)
     vectors, model = np.asarray(vectors, dtype=float), np.asarray(model, dtype=float)
-    if method == "tau-a" and is_binary(triangle(model)):
-        return tau_per_rho(vectors.shape[-1]) * permuted_similarity(vectors, model, orders, "rho-a")
+    if method == "tau-a" and is_binary(unit_entries(model, units)):
+        rho = permuted_similarity(vectors, model, orders, "rho-a", units=units)
+        return tau_per_rho(vectors.shape[-1]) * rho
     prepare, compare = (np.asarray, tau_a_rows) if method == "tau-a" else (METHODS[method], _products)
-    entries, data = _square(prepare(triangle(model)), len(model)), prepare(vectors)
-    rows, columns = np.triu_indices(len(model), 1)
+    rows, columns = unit_pairs(len(model), units)
+    entries, data = symmetric(prepare(model[rows, columns]), (rows, columns), len(model)), prepare(vectors)
     step = max(1, _GATHERED // max(1, len(rows)))
     chunks = [orders[start : start + step] for start in range(0, len(orders), step)]
     return np.concatenate([compare(data, entries[chunk[:, rows], chunk[:, columns]]) for chunk in chunks])
@@ -126,9 +145,3 @@ def restrict_orders(orders: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 def _products(data: np.ndarray, models: np.ndarray) -> np.ndarray:
     return models @ data.T
-
-
-def _square(vector: np.ndarray, n: int) -> np.ndarray:
-    square = np.zeros((n, n))
-    square[np.triu_indices(n, 1)] = vector
-    return square + square.T

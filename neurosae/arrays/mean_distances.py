@@ -5,20 +5,29 @@ From a matrix of distances, or from sums over classes where that gives the same 
 
 import numpy as np
 
+from neurosae.arrays.pairs import shared_units
 
-def class_distances(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Mean distance within and between classes for each labeling; a stimulus is not paired with itself.
+
+def class_distances(
+    dissimilarities: np.ndarray, labels: np.ndarray, n_classes: int, *, units: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean distance within and between classes for each labeling, over pairs of rows of different units.
+
+    d_kl = sum of d_ij over i in k, j in l, unit(i) != unit(j), divided by the number of these pairs. If units
+    are independent draws, squared Euclidean distances then have the expectation |mu_k - mu_l|^2 + v_k + v_l
+    whatever the rows of a unit share.
 
     Parameters
     ----------
     dissimilarities : (n, n) symmetric, finite
     labels : (P, n) int, classes 0 … n_classes - 1; a row with any other label, such as -1, is left out
     n_classes : K
+    units : (n,) unit of each row; None if each row is a unit
 
     Returns
     -------
     array (P, K, K)
-        Symmetric, within-class means on the diagonal; NaN where a class has no pair.
+        Symmetric, within-class means on the diagonal; NaN where there is no pair.
 
     Examples
     --------
@@ -27,12 +36,18 @@ def class_distances(dissimilarities: np.ndarray, labels: np.ndarray, n_classes: 
             [ 3., nan]]])
     """
     members = memberships(labels, n_classes)
+    codes = shared_units(units)
+    if codes is not None:
+        dissimilarities = np.where(codes[:, None] == codes[None, :], 0.0, dissimilarities)
     near = members @ dissimilarities
-    return _per_pair(np.einsum("kpn,lpn->pkl", near, members, optimize=True), members.sum(axis=2).T)
+    sums = np.einsum("kpn,lpn->pkl", near, members, optimize=True)
+    return _per_pair(sums, ordered_pairs(members, units))
 
 
 def class_distances_from_sums(patterns: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
     """`class_distances` of squared Euclidean distances / P, from class sums: no RDM is formed.
+
+    For rows that are units of their own:
 
     d_kk = 2 (n_k sum|x|^2 - |sum x|^2) / (n_k (n_k - 1) P),
     d_kl = (mean_k|x|^2 + mean_l|x|^2 - 2 mean_k.mean_l) / P: exact, and cheap where P is small and n large.
@@ -61,15 +76,15 @@ def class_distances_from_sums(patterns: np.ndarray, labels: np.ndarray, n_classe
     sums = members @ patterns
     products = np.einsum("kpf,lpf->pkl", sums, sums, optimize=True)
     total = squares[:, :, None] * counts[:, None, :] + squares[:, None, :] * counts[:, :, None] - 2 * products
-    return _per_pair(total, counts) / patterns.shape[1]
+    return _per_pair(total, ordered_pairs(members)) / patterns.shape[1]
 
 
 def profile_distances(profiles: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
     """`class_distances` of correlation distances between profiles, from class sums.
 
-    With u the centred profiles of length 1 and S_k their class sums, the mean correlation within class k is
-    (|S_k|^2 - n_k) / (n_k (n_k - 1)) and between classes S_k.S_l / (n_k n_l); averages of r, not of Fisher z,
-    since a permutation test needs no normality.
+    For rows that are units of their own. With u the centred profiles of length 1 and S_k their class sums,
+    the mean correlation within class k is (|S_k|^2 - n_k) / (n_k (n_k - 1)) and between classes
+    S_k.S_l / (n_k n_l); averages of r, not of Fisher z, since a permutation test needs no normality.
 
     Parameters
     ----------
@@ -94,7 +109,7 @@ def profile_distances(profiles: np.ndarray, labels: np.ndarray, n_classes: int) 
     sums, counts = members @ units, members.sum(axis=2).T
     products = np.einsum("kpt,lpt->pkl", sums, sums, optimize=True)
     own = counts[:, :, None] * np.eye(n_classes)
-    return 1.0 - _per_pair(products - own, counts)
+    return 1.0 - _per_pair(products - own, ordered_pairs(members))
 
 
 def memberships(labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -102,7 +117,37 @@ def memberships(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return (np.asarray(labels)[None, :, :] == np.arange(n_classes)[:, None, None]).astype(np.float64)
 
 
-def _per_pair(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums over ordered pairs (P, K, K), divided by the number of pairs of different rows."""
-    n_pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
+def ordered_pairs(members: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
+    """Numbers of ordered pairs of rows of different units, one row in class k, the other in class l.
+
+    n_k n_l - sum over units of n_uk n_ul.
+
+    Parameters
+    ----------
+    members : (K, P, n), see `memberships`
+    units : (n,) unit of each row; None if each row is a unit
+
+    Returns
+    -------
+    array (P, K, K)
+
+    Examples
+    --------
+    >>> members = memberships(np.array([[0, 1, 0, 1]]), 2)
+    >>> ordered_pairs(members, np.array(["x", "x", "y", "y"]))
+    array([[[2., 2.],
+            [2., 2.]]])
+    """
+    counts = members.sum(axis=2).T
+    codes = shared_units(units)
+    if codes is None:
+        within = counts[:, :, None] * np.eye(counts.shape[1])
+    else:
+        starts = np.unique(np.sort(codes), return_index=True)[1]
+        of_unit = np.add.reduceat(members[:, :, np.argsort(codes, kind="stable")], starts, axis=2)
+        within = np.einsum("kpu,lpu->pkl", of_unit, of_unit, optimize=True)
+    return counts[:, :, None] * counts[:, None, :] - within
+
+
+def _per_pair(sums: np.ndarray, n_pairs: np.ndarray) -> np.ndarray:
     return sums / np.where(n_pairs > 0, n_pairs, np.nan)

@@ -1,6 +1,7 @@
 """Does a dissimilarity matrix follow a model? Similarities of RDM vectors.
 
-An RDM vector holds the N = n (n - 1) / 2 entries above the diagonal. They are not independent, so p-values
+An RDM vector holds the N entries above the diagonal that count: n (n - 1) / 2, or those of rows of different
+units of inference, see `neurosae.arrays.pairs`. They are not independent, so p-values
 come from `neurosae.arrays.mantel`, never from the N entries.
 """
 
@@ -84,7 +85,9 @@ def category_auroc(vectors: np.ndarray, between: np.ndarray) -> np.ndarray:
     return (rank_sum - n_between * (n_between + 1) / 2) / (n_between * n_within)
 
 
-def rho_a_of_auroc(auroc: np.ndarray | float, n_between: int, n_within: int) -> np.ndarray | float:
+def rho_a_of_auroc(
+    auroc: np.ndarray | float, n_between: np.ndarray | int, n_within: np.ndarray | int
+) -> np.ndarray | float:
     """The rho-a of a category model that has this AUROC: 6 N_B N_W (A - 1/2) / (N^2 - 1).
 
     At A = 1 it is the largest rho-a the design allows.
@@ -98,7 +101,9 @@ def rho_a_of_auroc(auroc: np.ndarray | float, n_between: int, n_within: int) -> 
     return 6 * n_between * n_within * (auroc - 0.5) / (n_pairs**2 - 1)
 
 
-def tau_a_of_auroc(auroc: np.ndarray | float, n_between: int, n_within: int) -> np.ndarray | float:
+def tau_a_of_auroc(
+    auroc: np.ndarray | float, n_between: np.ndarray | int, n_within: np.ndarray | int
+) -> np.ndarray | float:
     """The tau-a of a category model that has this AUROC: N_B N_W (2 A - 1) / (N (N - 1) / 2).
 
     Examples

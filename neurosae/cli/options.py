@@ -18,7 +18,7 @@ Site: TypeAlias = Annotated[
     str | None, typer.Option("--site", help="Recorded site, by default the session's first.")
 ]
 Window: TypeAlias = Annotated[
-    str, typer.Option("--window", help="Tokens to pool: all, first:5, last:1, target…")
+    str, typer.Option("--window", help="Tokens to pool: all, first:5, last:1, target, span:0:20…")
 ]
 How: TypeAlias = Annotated[str, typer.Option("--how", help="Pooling: mean, last, target, max, sum, rate…")]
 By: TypeAlias = Annotated[str, typer.Option("--by", help="Column of the stimuli that holds the classes.")]

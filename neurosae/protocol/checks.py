@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurosae.errors import ProtocolError
+from neurosae.errors import ProtocolError, StimulusError
 from neurosae.protocol.contrast import parse_contrast
 from neurosae.protocol.models import Protocol
 from neurosae.protocol.windows import parse_window
+from neurosae.schema.spans import character_spans
 from neurosae.schema.spelling import listed, nearest
 
 MINIMAL_PAIR = ("bad", "good")
@@ -28,8 +29,9 @@ def check_protocol(protocol: Protocol, stimuli_by_path: Mapping[Path, pd.DataFra
     ContrastError
         If a contrast names what the stimuli lack.
     ProtocolError
-        If a column is missing, holds one class only, or is no number where one is needed; if minimal pairs
-        are asked of stimuli that are none; if a set of stimuli is not given.
+        If a column is missing, holds one class only, or is no number where one is needed; if the columns of
+        a span window mark no spans; if minimal pairs are asked of stimuli that are none; if a set of stimuli
+        is not given.
 
     Examples
     --------
@@ -54,14 +56,26 @@ def check_protocol(protocol: Protocol, stimuli_by_path: Mapping[Path, pd.DataFra
 
 
 def _check_window(window: str, table: pd.DataFrame) -> None:
-    kind = parse_window(window).kind
-    if kind == "relative":
+    parsed = parse_window(window)
+    if parsed.has_parts:
         raise ProtocolError(
             f"responses.window: {window!r} gives several bins a stimulus; a study needs one response. Use "
-            "all, first:k, last:k, centered:k or target."
+            "all, first:k, last:k, centered:k, target or span:start:end."
         )
-    if kind == "target":
+    if parsed.kind == "target":
         _check_column("target_start", table, "responses.window")
+    if parsed.columns:
+        _check_spans(parsed.columns, table)
+
+
+def _check_spans(columns: tuple[str, ...], table: pd.DataFrame) -> None:
+    for name in columns:
+        _check_column(name, table, "responses.window")
+    start, end = columns
+    try:
+        character_spans(table, start, end)
+    except StimulusError as error:
+        raise ProtocolError(f"responses.window: {error}") from None
 
 
 def _class_columns(protocol: Protocol) -> Iterator[tuple[str, str]]:

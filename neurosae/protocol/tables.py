@@ -58,7 +58,8 @@ class Responses(Table):
 
     window: WindowText = Field(
         default="all",
-        description="Tokens used: all, first:5, last:1, centered:8, target, target:-2:2 or relative:10.",
+        description="Tokens used: all, first:5, last:1, centered:8, target, target:-2:2, span:0:20 "
+        "(characters) or span:start_column:end_column.",
     )
     how: PoolingText = Field(
         default="mean", description="Pooling: mean, last, target, max, sum, rate, mean_active or topm:3."

@@ -15,7 +15,7 @@ from neurosae.protocol.models import Protocol
 from neurosae.recording.encoding import check_name, encode
 from neurosae.recording.files import check_free_space, check_writable
 from neurosae.recording.session import HEADER, read_header
-from neurosae.recording.shard import RESERVED
+from neurosae.schema.names import RESERVED
 from neurosae.schema.recordings import stimulus_coords
 from neurosae.schema.spelling import listed
 from neurosae.stimulus.checks import check_lengths, check_tokenized

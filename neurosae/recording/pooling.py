@@ -7,7 +7,6 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
@@ -15,74 +14,17 @@ import xarray as xr
 
 from neurosae.errors import DesignError
 from neurosae.protocol.windows import parse_window
-from neurosae.schema.names import FEATURE, LAYER, NO_TARGET, RESPONSE_DIMS, STIMULUS, TOKEN
+from neurosae.recording.token_windows import fewest_tokens, token_masks, token_positions
+from neurosae.schema.names import FEATURE, LAYER, STIMULUS, WINDOW, WINDOWED_DIMS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_recording
 from neurosae.schema.spelling import listed, nearest
-from neurosae.stimulus.targets import tokens_in_span
 
 TOP = 5
 """Number of tokens that 'topm' averages unless it is written 'topm:3'."""
 
 _BLOCK_BYTES = 64 * 2**20
 _GROWING = ("max", "sum")
-
-
-@dataclass(frozen=True)
-class Positions:
-    """Arrays (stimulus, token) that windows are made of.
-
-    valid : real tokens that count
-    rel_target : position relative to the last token of the target
-    is_target : tokens that overlap the target
-    """
-
-    valid: np.ndarray
-    rel_target: np.ndarray
-    is_target: np.ndarray
-
-    @property
-    def order(self) -> np.ndarray:
-        """Position among the valid tokens, from 0; meaningless at tokens that are not valid."""
-        return np.cumsum(self.valid, axis=1) - 1
-
-    @property
-    def count(self) -> np.ndarray:
-        """(stimulus, 1) number of valid tokens."""
-        return self.valid.sum(axis=1, keepdims=True)
-
-
-def _all(at: Positions) -> np.ndarray:
-    return at.valid
-
-
-def _first(at: Positions, k: int) -> np.ndarray:
-    return at.valid & (at.order < k)
-
-
-def _last(at: Positions, k: int) -> np.ndarray:
-    return at.valid & (at.order >= at.count - k)
-
-
-def _centered(at: Positions, k: int) -> np.ndarray:
-    start = (at.count - k) // 2
-    return at.valid & (at.order >= start) & (at.order < start + k)
-
-
-def _target(at: Positions, *between: int) -> np.ndarray:
-    if not between:
-        return at.valid & at.is_target
-    return at.valid & (at.rel_target >= between[0]) & (at.rel_target <= between[1])
-
-
-WINDOWS: Mapping[str, Callable[..., np.ndarray]] = {
-    "all": _all,
-    "first": _first,
-    "last": _last,
-    "centered": _centered,
-    "target": _target,
-}
-"""Windows by kind: positions, and the numbers written behind the kind, to (stimulus, token) bool."""
 
 
 def _mean(values: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -136,31 +78,42 @@ def pool_tokens(
 ) -> xr.DataArray:
     """One response per stimulus, layer and feature: activations pooled over a window of valid tokens.
 
+    'relative:q' gives q responses a stimulus. Analyses take one, as in ``responses.isel(window=0)``.
+
     Parameters
     ----------
     recording : DataArray (stimulus, token, layer, feature)
-    window : which valid tokens count. 'all'; 'first:k'; 'last:k'; 'centered:k', k tokens from
-        floor((T - k) / 2) of T; 'target', the tokens that overlap the target (where the recording has no
-        character spans, its last token); 'target:a:b', from a to b tokens relative to the last token of the
-        target, both included
+    window : which valid tokens count.
+        'all';
+        'first:k'; 'last:k'; 'centered:k', k tokens from floor((T - k) / 2) of T;
+        'target', the tokens that overlap the target (where the recording has no character spans, its last
+        token); 'target:a:b', from a to b tokens relative to the last token of the target, both included;
+        'relative:q', q equal parts of the stimulus: token t = 1 … T is in part floor(q (t - .5) / T);
+        'span:start:end', the tokens that overlap these characters of the text, counted from 0, end
+        exclusive; 'span:critical_start:critical_end', the characters that two stimulus columns give, -1 or
+        empty in both where there are none
     how : 'mean'; 'last', the last token of the window; 'target', the last token of the target; 'max'; 'sum';
         'rate', the fraction of tokens above 0; 'mean_active', the mean of the values above 0 (NaN if there
         are none); 'topm:m', the mean of the m largest ('topm' alone is m = 5)
-    minimum : fewest tokens in a window, by default the length it asks for (1 for 'all' and 'target', at least
-        m for 'topm:m')
+    minimum : fewest tokens in a window, and in each part of 'relative:q'; by default the length the window
+        asks for (1 if it names none, at least m for 'topm:m')
 
     Returns
     -------
     DataArray (stimulus, layer, feature) named ``response``
         Coordinates of the stimuli, ``n_tokens`` (tokens in the window), layer, feature. Stimuli with fewer
-        tokens than ``minimum`` are left out; attrs ``excluded`` lists them, joined by ';'.
+        tokens than ``minimum`` are left out; attrs ``excluded`` lists them, joined by ';'. 'relative:q' gives
+        (stimulus, window, layer, feature), window 0 … q - 1, and n_tokens (stimulus, window).
 
     Raises
     ------
     ProtocolError
         If the window is none.
     DesignError
-        If the pooling is unknown, the window is 'relative:q', or no stimulus fills the window.
+        If the pooling is unknown, a span names no column or the recording has no characters of tokens, or no
+        stimulus fills the window.
+    StimulusError
+        If the columns of a span hold no character positions, or a span is half given or empty.
 
     Warns
     -----
@@ -176,49 +129,43 @@ def pool_tokens(
     ...                          coords={"stimulus": ["a"], "valid": valid})
     >>> pool_tokens(recording).item(), pool_tokens(recording, "last:2").item()
     (3.0, 4.0)
+
+    A course over the stimulus, of which an analysis takes one part:
+
+    >>> course = pool_tokens(recording, "relative:3")
+    >>> course.dims, course.values.ravel().tolist()
+    (('stimulus', 'window', 'layer', 'feature'), [1.0, 2.0, 6.0])
+    >>> course.isel(window=2).dims
+    ('stimulus', 'layer', 'feature')
     """
     check_recording(recording)
-    positions = _positions(recording)
-    counted, fewest = _window(window, positions)
+    parsed, positions = parse_window(window), token_positions(recording)
     pooling, m = _pooling(how)
-    fewest = max(fewest, m or 1) if minimum is None else max(minimum, 1)
-    n_tokens = counted.sum(axis=1)
+    counted = token_masks(parsed, positions)
+    fewest = max(fewest_tokens(parsed), m or 1) if minimum is None else max(minimum, 1)
     pooled = counted & (positions.rel_target == 0) if how == "target" else counted
-    is_kept = (n_tokens >= fewest) & pooled.any(axis=1)
-    if not is_kept.any():
-        raise DesignError(f"no stimulus has {fewest} valid tokens in the window {window!r}. Choose another.")
-    _warn_of_lengths(how, n_tokens[is_kept])
+    n_tokens = counted.sum(axis=2)
+    is_kept = ((n_tokens >= fewest) & pooled.any(axis=2)).all(axis=0)
+    _check_some_kept(is_kept, n_tokens, fewest, window)
+    _warn_of_lengths(how, n_tokens[:, is_kept])
     extra = () if m is None else (m,)
-    values = np.empty((len(is_kept), *recording.shape[2:]), dtype=recording.dtype)
+    values = np.empty((len(is_kept), len(counted), *recording.shape[2:]), dtype=recording.dtype)
     for layer, stimuli, block in _blocks(recording, is_kept):
-        values[stimuli, layer] = pooling(block, pooled[stimuli], *extra)
-    return _labelled(recording, values[is_kept], is_kept, n_tokens, {"window": window, "how": how})
+        for part, mask in enumerate(pooled):
+            values[stimuli, part, layer] = pooling(block, mask[stimuli], *extra)
+    responses = _labelled(recording, values[is_kept], is_kept, n_tokens, {"window": window, "how": how})
+    return responses if parsed.has_parts else responses.isel({WINDOW: 0}, drop=True)
 
 
-def _positions(recording: xr.DataArray) -> Positions:
-    fields = {name: _field(recording, name) for name in ("valid", "rel_target", "char_start", "char_end")}
-    valid, relative, start, end = fields.values()
-    if valid is None:
-        raise DesignError("the recording has no coordinate 'valid' (stimulus, token).")
-    relative = np.full(valid.shape, NO_TARGET) if relative is None else relative
-    if start is None or end is None or "target_start" not in recording.coords:
-        return Positions(valid, relative, relative == 0)
-    low, high = (recording.coords[name].values[:, None] for name in ("target_start", "target_end"))
-    return Positions(valid, relative, tokens_in_span(start, end, low, high))
-
-
-def _field(recording: xr.DataArray, name: str) -> np.ndarray | None:
-    return recording.coords[name].transpose(STIMULUS, TOKEN).values if name in recording.coords else None
-
-
-def _window(text: str, positions: Positions) -> tuple[np.ndarray, int]:
-    """Tokens in the window, and the number of tokens it asks for."""
-    window = parse_window(text)
-    if window.kind not in WINDOWS:
-        raise DesignError(f"the window {text!r} gives several responses a stimulus; pool_tokens gives one.")
-    numbers = window.numbers
-    length = numbers[1] - numbers[0] + 1 if len(numbers) == 2 else max(numbers, default=1)
-    return WINDOWS[window.kind](positions, *numbers), length
+def _check_some_kept(is_kept: np.ndarray, n_tokens: np.ndarray, fewest: int, window: str) -> None:
+    if is_kept.any():
+        return
+    if (n_tokens >= fewest).all(axis=0).any():
+        raise DesignError(
+            f"no stimulus has its target in the window {window!r}. Pool otherwise than 'target'."
+        )
+    where = "each part of the window" if len(n_tokens) > 1 else "the window"
+    raise DesignError(f"no stimulus has {fewest} valid tokens in {where} {window!r}. Choose another.")
 
 
 def _pooling(how: str) -> tuple[Callable[..., np.ndarray], int | None]:
@@ -268,7 +215,8 @@ def _labelled(
         for name, coord in recording.coords.items()
         if set(coord.dims) <= {STIMULUS, LAYER, FEATURE}
     }
-    coords["n_tokens"] = xr.DataArray(n_tokens[is_kept], dims=STIMULUS)
+    coords["n_tokens"] = xr.DataArray(n_tokens[:, is_kept].T, dims=(STIMULUS, WINDOW))
+    coords[WINDOW] = xr.DataArray(np.arange(len(n_tokens)), dims=WINDOW)
     inherited = {name: recording.attrs[name] for name in ("site", "basis") if name in recording.attrs}
     attrs = {
         "long_name": f"response, {settings['how']} over {settings['window']}",
@@ -278,4 +226,4 @@ def _labelled(
         "excluded": ";".join(map(str, recording[STIMULUS].values[~is_kept])),
         **with_step(recording, "pool_tokens", **settings),
     }
-    return xr.DataArray(values, dims=RESPONSE_DIMS, coords=coords, name="response", attrs=attrs)
+    return xr.DataArray(values, dims=WINDOWED_DIMS, coords=coords, name="response", attrs=attrs)

@@ -12,7 +12,7 @@ import pandas as pd
 from neurosae.recording.files import reading_netcdf, writing_netcdf
 from neurosae.recording.portable import CHECKSUM, get_variable, make_variable, put_variable
 from neurosae.recording.words import relative_to_target, word_index
-from neurosae.schema.names import STIMULUS, TOKEN_FIELDS
+from neurosae.schema.names import STIMULUS
 from neurosae.schema.recordings import stimulus_coords
 from neurosae.subject.interface import Tokens
 
@@ -36,12 +36,6 @@ ROW_ATTRS: Mapping[str, Mapping[str, object]] = {
     "is_sink": {"long_name": "the token is an attention sink, by its residual norm"},
 }
 """Variables over ``row``, with their attributes."""
-
-RESERVED = frozenset(
-    {*ROW_ATTRS, *TOKEN_FIELDS, "stimulus_id", "token_count", "n_tokens", "norm", "activation"}
-    | {"row", "layer", "feature"}
-)
-"""Names that stimulus columns may not have, as recordings use them themselves."""
 
 
 @dataclass(frozen=True)

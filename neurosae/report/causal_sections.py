@@ -58,11 +58,11 @@ def _lesion(
 
 def _stimulation(table: CausalPlan, causal: xr.Dataset, slopes: xr.Dataset, headline: str) -> Section:
     readouts = [str(name) for name in slopes["readout"].values]
-    findings = tuple(_slope_finding(table.name, slopes, readout, headline) for readout in readouts)
+    findings = tuple(_slope_finding(table.name, slopes, readout) for readout in readouts)
     text = say(
         "stimulation",
         table=table,
-        finding=next(finding for finding in findings if finding.headline),
+        finding=findings[readouts.index(headline)],
         readout=headline,
         doses=", ".join(f"{dose:g}" for dose in table.stimulation.dose) if table.stimulation else "",
         n_sham=causal.sizes["sham"],
@@ -95,7 +95,7 @@ def dissociation_section(study: Study, first: str, second: str) -> Section:
     return Section(title, f"dissociation-{first}-{second}", (text,), findings=(finding,))
 
 
-def _slope_finding(name: str, slopes: xr.Dataset, readout: str, headline: str) -> Finding:
+def _slope_finding(name: str, slopes: xr.Dataset, readout: str) -> Finding:
     one = slopes.sel(act=name, readout=readout)
     return Finding(
         label=f"stimulation, {name}: slope of {readout.replace('_', ' ')}",
@@ -107,5 +107,4 @@ def _slope_finding(name: str, slopes: xr.Dataset, readout: str, headline: str) -
         p_floor=smallest_p(slopes),
         n=count_units(slopes),
         note="sign-flip over units",
-        headline=readout == headline,
     )

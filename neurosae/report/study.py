@@ -116,7 +116,7 @@ def _check_layers(protocol: Protocol, card: SubjectCard) -> None:
 
 
 def check_readable(stimuli: pd.DataFrame, card: SubjectCard, truncate: str) -> np.ndarray:
-    """Number of tokens of each text, BOS counted; refuse texts the subject cannot read as they are.
+    """Number of tokens of each text, special ones left out; refuse texts the subject cannot read as they are.
 
     Raises
     ------
@@ -125,9 +125,9 @@ def check_readable(stimuli: pd.DataFrame, card: SubjectCard, truncate: str) -> n
     """
     check_special_strings(stimuli, card.special_strings)
     tokens = card.load_tokenizer().tokenize(stimuli["text"].tolist())
-    check_tokenized(stimuli, [int((~text.is_special).sum()) for text in tokens])
-    n_tokens = np.array([len(text) for text in tokens])
-    check_lengths(stimuli, n_tokens, card.context_length, truncate)
+    n_tokens = np.array([int((~text.is_special).sum()) for text in tokens])
+    check_tokenized(stimuli, n_tokens)
+    check_lengths(stimuli, [len(text) for text in tokens], card.context_length, truncate)
     return n_tokens
 
 

@@ -1,8 +1,12 @@
 """Names that every floor shares: dims, sites, token fields. No logic lives here."""
 
 STIMULUS, TOKEN, LAYER, FEATURE = "stimulus", "token", "layer", "feature"
+WINDOW = "window"
+"""Parts of a stimulus, from 0; a dim of responses pooled over several of them."""
+
 RECORDING_DIMS = (STIMULUS, TOKEN, LAYER, FEATURE)
 RESPONSE_DIMS = (STIMULUS, LAYER, FEATURE)
+WINDOWED_DIMS = (STIMULUS, WINDOW, LAYER, FEATURE)
 
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "attn_z", "mlp_out", "mlp_post")
 RESIDUAL_SITES = SITES[:3]
@@ -24,6 +28,23 @@ TOKEN_FIELDS = (
     "surprisal",
 )
 """Coordinates over (stimulus, token). valid = real, not special, not a sink."""
+
+RESERVED = (
+    *TOKEN_FIELDS,
+    TOKEN,
+    LAYER,
+    FEATURE,
+    WINDOW,
+    "row",
+    "activation",
+    "norm",
+    "n_tokens",
+    "token_count",
+    "token_position",
+    "stimulus_id",
+    "stimulus_index",
+)
+"""Names that stimulus columns may not have, as recordings and responses use them themselves."""
 
 NO_TARGET = -(2**31)
 """rel_target of a stimulus without a target span; outside every window."""

@@ -16,6 +16,8 @@ from neurosae.schema.names import (
     TOKEN,
     TOKEN_FIELDS,
     UNITS_BASIS,
+    WINDOW,
+    WINDOWED_DIMS,
 )
 from neurosae.schema.provenance import provenance_attrs
 
@@ -87,12 +89,22 @@ def check_recording(recording: xr.DataArray) -> None:
         raise DesignError("the recording has no 'valid' coordinate (stimulus, token) that marks real tokens.")
 
 
+def check_response_dims(responses: xr.DataArray) -> None:
+    """Raise `DesignError` unless ``responses`` has dims (stimulus, layer, feature), so one window each."""
+    if tuple(responses.dims) == WINDOWED_DIMS:
+        raise DesignError(
+            f"responses hold {responses.sizes[WINDOW]} windows a stimulus, and an analysis takes one. Select "
+            f"a window, as in responses.isel({WINDOW}=0)."
+        )
+    _check_dims(responses, RESPONSE_DIMS, "responses", "pool a recording over tokens with pool_tokens")
+
+
 def check_responses(responses: xr.DataArray) -> None:
     """Raise `DesignError` unless ``responses`` has dims (stimulus, layer, feature) and finite values.
 
     A stimulus whose values are all NaN, or an infinite value, is named.
     """
-    _check_dims(responses, RESPONSE_DIMS, "responses", "pool a recording over tokens with pool_tokens")
+    check_response_dims(responses)
     finite = np.isfinite(responses.values)
     if not finite.all():
         bad = responses[STIMULUS].values[~finite.all(axis=(1, 2))]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from neurosae.schema.names import FEATURE, LAYER, STIMULUS, TOKEN, TOKEN_FIELDS
+from neurosae.schema.names import RESERVED, STIMULUS
 from neurosae.schema.spelling import listed
 from neurosae.stimulus.refusals import cell_error, column_error, table_error
 from neurosae.stimulus.targets import check_targets
@@ -19,9 +19,6 @@ REQUIRED = (STIMULUS, "text", "condition")
 
 FILLED_COLUMNS = ("condition", "item", "pair", "family")
 """Columns whose cells may not be empty: an empty label would join unrelated stimuli."""
-
-RESERVED = (TOKEN, LAYER, FEATURE, "n_tokens", *TOKEN_FIELDS)
-"""Names that a recording gives to its own coordinates."""
 
 FORMER_IDS = ("stim_id", "id")
 
@@ -72,7 +69,7 @@ def check_column_names(stimuli: pd.DataFrame) -> None:
             raise table_error(stimuli, f"column {name!r} is no Python name{advice}.")
         if name in RESERVED:
             raise table_error(
-                stimuli, f"column {name!r} is computed by every recording; give it another name."
+                stimuli, f"column {name!r} has a name that recordings use themselves; give it another."
             )
 
 

@@ -1,16 +1,12 @@
 """Where the target of a stimulus is: a span of characters, and the tokens that overlap it."""
 
-import re
-
 import numpy as np
 import pandas as pd
 
+from neurosae.schema.spans import NO_SPAN, character_position
 from neurosae.stimulus.refusals import cell_error, table_error
 
 TARGET_COLUMNS = ("target_start", "target_end")
-
-NO_TARGET_SPAN = -1
-"""Start and end of the span of a stimulus without a target."""
 
 
 def target_values(stimuli: pd.DataFrame, name: str) -> np.ndarray:
@@ -26,12 +22,12 @@ def target_values(stimuli: pd.DataFrame, name: str) -> np.ndarray:
     >>> target_values(pd.DataFrame({"stimulus": ["a", "b"], "target_end": ["4", ""]}), "target_end")
     array([ 4, -1])
     """
-    values = np.full(len(stimuli), NO_TARGET_SPAN, dtype=np.int64)
+    values = np.empty(len(stimuli), dtype=np.int64)
     for row, cell in enumerate(stimuli[name].astype(str)):
-        if re.fullmatch(r"-1|[0-9]{1,9}", cell):
-            values[row] = int(cell)
-        elif cell:
+        position = character_position(cell)
+        if position is None:
             raise cell_error(stimuli, row, name, f"{cell!r} is no character position.")
+        values[row] = position
     return values
 
 
@@ -46,14 +42,16 @@ def check_targets(stimuli: pd.DataFrame) -> None:
         return
     starts, ends = (target_values(stimuli, name) for name in TARGET_COLUMNS)
     for row, (start, end, text) in enumerate(zip(starts, ends, stimuli["text"], strict=True)):
-        if start == end == NO_TARGET_SPAN:
+        if start == end == NO_SPAN:
             continue
         if not 0 <= start < end <= len(text):
             problem = f"the span {start} to {end} does not lie in a text of {len(text)} characters"
             raise cell_error(stimuli, row, "target_start", f"{problem} (start from 0, end exclusive).")
 
 
-def tokens_in_span(char_start: np.ndarray, char_end: np.ndarray, start: int, end: int) -> np.ndarray:
+def tokens_in_span(
+    char_start: np.ndarray, char_end: np.ndarray, start: int | np.ndarray, end: int | np.ndarray
+) -> np.ndarray:
     """Which tokens overlap the characters ``start`` to ``end`` (exclusive).
 
     A character split over several tokens, an emoji for example, selects all of them; a token without
@@ -61,14 +59,14 @@ def tokens_in_span(char_start: np.ndarray, char_end: np.ndarray, start: int, end
 
     Parameters
     ----------
-    char_start, char_end : (n_tokens,) int
+    char_start, char_end : (…, n_tokens) int
         Span of each token in the text, end exclusive.
-    start, end : int
+    start, end : int, or array (…, 1) int with a span for each text
         Span asked for; -1, -1 selects nothing.
 
     Returns
     -------
-    (n_tokens,) bool
+    (…, n_tokens) bool
 
     Examples
     --------
