@@ -6,7 +6,7 @@ DEMO := results
 .PHONY: demo test slow check bench golden install clean
 
 demo: .venv/.installed
-	@$(BIN)/neurosae run protocols/language_network.toml -o $(DEMO)/language_network --controls 19 --max-pairs 30 --overwrite
+	@$(BIN)/neurosae run protocols/language_network.toml -o $(DEMO)/language_network --controls 19 --max-pairs 25 --overwrite
 	@$(BIN)/neurosae run protocols/concepts.toml -o $(DEMO)/concepts --overwrite
 	@$(BIN)/neurosae report $(DEMO)/language_network $(DEMO)/concepts --headlines
 

@@ -10,6 +10,7 @@ _HOMES = {
     "load_stimuli": "neurosae.stimulus.load",
     "load_protocol": "neurosae.protocol.load",
     "load_subject": "neurosae.subject.catalogue",
+    "load_dictionary": "neurosae.dictionary.load",
     "record": "neurosae.recording.runner",
     "open_session": "neurosae.recording.session",
     "pool_tokens": "neurosae.recording.pooling",
@@ -33,7 +34,7 @@ _HOMES = {
     "matched_roi": "neurosae.causal.controls",
     "run_causal": "neurosae.causal.experiment",
 }
-_MODULES = ("plotting", "report", "testing")
+_MODULES = ("export", "plotting", "report", "testing")
 
 __all__ = [*_HOMES, *_MODULES]
 __version__ = "0.1.0"

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from neurosae.testing import planted_pairs
+
 PROTOCOL = """
 name     = "little"
 question = "Do units prefer <b>words</b> & does the toy need them?"
@@ -37,9 +39,9 @@ stimuli  = "stimuli/pairs.tsv"
 controls = 9
 
 [[causal]]
-name     = "again"
-lesion   = { roi = "words", how = "zero" }
-stimuli  = "stimuli/pairs.tsv"
+name     = "facts"
+lesion   = { roi = "words" }
+stimuli  = "stimuli/facts.tsv"
 controls = 9
 
 [[causal]]
@@ -67,6 +69,8 @@ def write_study(folder: Path, protocol: str = PROTOCOL) -> Path:
                 pairs.append(f"{name}{condition}\tthe {noun}{ending} {verb} here\t{condition}\t{name}")
     (folder / "stimuli/words.tsv").write_text("\n".join(words) + "\n")
     (folder / "stimuli/pairs.tsv").write_text("\n".join(pairs) + "\n")
+    facts = planted_pairs(12, task="fact")
+    facts.to_csv(folder / "stimuli/facts.tsv", sep="\t", index=False)
     path = folder / "little.toml"
     path.write_text(protocol)
     return path

@@ -166,3 +166,25 @@ def test_shipped_protocols_validate_for_the_toy():
     for path in sorted(Path(__file__).parents[1].glob("protocols/*.toml")):
         if "layer = 14" not in path.read_text():
             assert "n_tokens" in verb("validate", path, "--subject", "toy")
+
+
+def test_existing_results_and_wrong_kinds_are_refused_before_any_work(session, tmp_path):
+    (tmp_path / "there.nc").write_text("mine")
+    done = neurosae("contrast", session, "word > string", "-o", tmp_path / "there.nc")
+    assert (done.returncode, (tmp_path / "there.nc").read_text()) == (3, "mine")
+    assert "--overwrite" in done.stderr
+    verb("rsa", session, "-o", tmp_path / "rsa.nc", "--permutations", 99)
+    done = neurosae("localize", tmp_path / "rsa.nc", "-o", tmp_path / "roi.nc", "--n", 3)
+    assert (done.returncode, "needs a contrast map" in done.stderr) == (3, True)
+    done = neurosae("report", tmp_path, "--headlines")
+    assert (done.returncode, "no study was finished there" in done.stderr) == (3, True)
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ns.report, "run_study", interrupt)
+    result = CliRunner().invoke(app, ["run", str(write_study(tmp_path)), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 130
+    assert "goes on where it stopped" in result.stderr

@@ -12,7 +12,9 @@ from scipy.stats import mannwhitneyu, ttest_1samp, ttest_ind, ttest_rel, wilcoxo
 from sklearn.metrics import roc_auc_score
 
 from neurosae.analysis.contrast import contrast_map
+from neurosae.analysis.localizer import cross_localize
 from neurosae.arrays.contrast_null import cell_form, null_counts, relabeled_statistics, unit_norm
+from neurosae.arrays.contrast_statistics import centred_ranks, rank_estimate
 from neurosae.arrays.permutation import relabel
 from neurosae.errors import ContrastError, DesignError
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
@@ -343,22 +345,82 @@ def test_kat_13_rank_statistic_is_mann_whitney_and_auroc_is_u():
 def test_kat_13_rare_firing_in_unequal_cells_keeps_the_error_rate():
     condition = np.repeat(["a", "b"], [20, 180])
     data = responses(sparse(200, 2000, 0.2, seed=13), condition, basis="toy")
-    with pytest.warns(UserWarning, match="20 to 180 units"):
+    with pytest.warns(UserWarning, match="20 to 180 units.*use test='welch'.*equality of distributions"):
         result = contrast_map(data, "a > b", n_permutations=199, correct="none")
     assert 0.03 < (flat(result, "p_unc") <= 0.05).mean() < 0.0665  # ties make p conservative
 
 
 def test_auroc_of_several_cells_averages_over_pairs():
     rng = np.random.default_rng(0)
-    condition = np.repeat(["a", "b", "c"], [10, 12, 14])
+    cells = np.repeat([0, 1, 2], [10, 12, 14])
+    condition = np.array(["a", "b", "c"])[cells]
     values = rng.integers(0, 4, (36, 5)).astype(float)
-    result = contrast_map(responses(values, condition), "(a + b) > c", test="rank", n_permutations=99)
+    centred, weights = values - values.mean(axis=0), np.array([0.5, 0.5, -1.0])
+    result = rank_estimate(centred, centred_ranks(values), cells, weights)
 
     def area(x, y):
         rows = np.isin(condition, (x, y))
         return np.array([roc_auc_score(condition[rows] == x, column) for column in values[rows].T])
 
-    np.testing.assert_allclose(flat(result, "es"), (area("a", "c") + area("b", "c")) / 2, atol=1e-12)
+    np.testing.assert_allclose(result.es, (area("a", "c") + area("b", "c")) / 2, atol=1e-12)
+
+
+THREE = np.repeat(["a", "b", "c"], 20)
+ITEMS = np.tile([f"i{k:02d}" for k in range(20)], 3)
+
+
+@pytest.mark.parametrize(("columns", "test"), [({}, "welch"), ({"item": ITEMS}, "paired")])
+def test_more_than_two_cells_of_codes_are_compared_by_their_means(columns, test):
+    data = responses(sparse(60, 5, 0.8), THREE, basis="toy", **columns)
+    assert contrast_map(data, "(a + b) > c", n_permutations=99).attrs["test"] == test
+    assert cross_localize(data, "(a + b) > c", fraction=0.4).attrs["test"] == test
+
+
+@pytest.mark.parametrize("columns", [{}, {"item": ITEMS}])
+@pytest.mark.parametrize("analysis", [contrast_map, cross_localize])
+def test_ranks_of_more_than_two_cells_are_refused(analysis, columns):
+    data = responses(sparse(60, 5, 0.8), THREE, basis="toy", **columns)
+    with pytest.raises(DesignError, match=r"weighs 3 cells.*Use test='welch'"):
+        analysis(data, "(a + b) > c", test="rank")
+
+
+@pytest.mark.parametrize("n", [(20, 20, 20), (30, 15, 15), (15, 15, 30)])
+def test_cells_that_differ_but_cancel_keep_the_error_rate(n):
+    condition = np.repeat(["a", "b", "c"], n)
+    values = np.random.default_rng(0).standard_normal((60, 2000))
+    values += np.select([condition == "a", condition == "b"], [3.0, -3.0], 0.0)[:, None]
+    data = responses(values + 10, condition, basis="toy")  # every code fires everywhere
+    p = flat(contrast_map(data, "(a + b) > c", n_permutations=199, correct="none"), "p_unc")
+    assert 0.03 < (p <= 0.05).mean() < 0.0665
+
+
+def test_weighted_differences_of_skewed_cells_keep_the_error_rate():
+    # Half of a and b less c has mean 0 but is not symmetric, which signed ranks would call an effect.
+    rng = np.random.default_rng(0)
+    condition, item = np.repeat(["a", "b", "c"], 60), np.tile([f"i{k}" for k in range(60)], 3)
+    data = responses(rng.exponential(size=(180, 2000)), condition, basis="toy", item=item)
+    p = flat(contrast_map(data, "(a + b) > c", n_permutations=199, correct="none"), "p_unc")
+    assert 0.0345 < (p <= 0.05).mean() < 0.0665
+
+
+def test_welch_alone_keeps_the_error_rate_under_unequal_sizes_and_variances():
+    condition = np.repeat(["a", "b"], [10, 50])
+    values = np.random.default_rng(1).standard_normal((60, 2000)) * np.repeat([3.0, 1.0], [10, 50])[:, None]
+    rate = {}
+    for test in ("welch", "pooled", "rank"):
+        with pytest.warns(UserWarning, match=r"10 to 50 units.*use test='welch', which compares means"):
+            result = contrast_map(
+                responses(values, condition), "a > b", test=test, n_permutations=199, correct="none"
+            )
+        rate[test] = (flat(result, "p_unc") <= 0.05).mean()
+    assert 0.0345 < rate["welch"] < 0.0665
+    assert min(rate["pooled"], rate["rank"]) > 0.1
+
+
+def test_imbalance_with_nuisance_is_warned_of_in_its_own_words():
+    data = two_conditions(10, 40, 3, length=np.arange(50.0) % 7)
+    with pytest.warns(UserWarning, match=r"least-squares t.*leave the nuisance out and use test='welch'"):
+        contrast_map(data, "a > b", nuisance=["length"], n_permutations=99)
 
 
 def test_results_do_not_depend_on_chunk_size():

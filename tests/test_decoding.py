@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, permutation_test_score
@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurosae.analysis.decoding import decode
-from neurosae.analysis.decoding_design import N_FOLDS, N_REPEATS
+from neurosae.analysis.decoding_design import N_FOLDS, N_REPEATS, decoding_design, exchanges
 from neurosae.arrays.ridge_decoder import SHRINKAGE
 from neurosae.errors import DesignError
 
@@ -148,6 +148,74 @@ def test_kat_30_paired_families_are_permuted_within():
     found = decode(responses_of(values, labels, family=family), "condition", n_permutations=99)
     assert found.attrs["scheme"] == "within strata"
     assert float(found["p"].item()) < 0.05
+
+
+def cell_effects(labels, family, n_layers, seed, spread=0.4):
+    """No class effect, but rows of one family and class share an effect of their own, 1 SD large."""
+    rng = np.random.default_rng(seed)
+    cell = np.unique(np.stack([family, labels]), axis=1, return_inverse=True)[1].ravel()
+    values = rng.standard_normal((cell.max() + 1, n_layers, 3))[cell]
+    return values + spread * rng.standard_normal(values.shape)
+
+
+@pytest.mark.parametrize(("n_mixed", "select"), [(16, None), (8, 1)])
+def test_kat_30_paraphrases_that_share_a_cell_effect_keep_the_error_rate(n_mixed, select):
+    # Families x classes x 4 paraphrases; beyond the first n_mixed, families of 8 hold one class each.
+    family = np.repeat(np.arange(16), 8)
+    labels = np.where(family < n_mixed, np.tile(np.repeat([0, 1], 4), 16), family % 2)
+    p = []
+    for seed in range(10):
+        responses = responses_of(cell_effects(labels, family, 40, 500 + seed), labels, family=family)
+        found = decode(responses, "condition", select=select, n_permutations=39, seed=seed)
+        p.append(found["p"].values)
+    lower, upper = binom.ppf([0.0005, 0.9995], 400, 0.05) / 400
+    assert lower <= (np.concatenate(p) <= 0.05).mean() <= upper
+    assert np.mean(p) == pytest.approx(0.5, abs=0.06)  # 4 standard errors
+
+
+@pytest.mark.parametrize("n_mixed", [16, 8, 0])
+def test_rows_of_one_group_and_class_move_together_and_folds_keep_their_classes(n_mixed):
+    family = np.repeat(np.arange(16), 8)
+    labels = np.where(family < n_mixed, np.tile(np.repeat([0, 1], 4), 16), family % 2)
+    order = np.random.default_rng(0).permutation(128)
+    family, labels = family[order], labels[order]
+    responses = responses_of(np.zeros((128, 1)), labels, family=family, item=np.arange(128))
+    design = decoding_design(responses, "condition", "family", seed=1)
+    relabelings = exchanges(design, 99, seed=2)
+    for cell in {*zip(family, labels, strict=True)}:
+        own = relabelings.labels[:, (family == cell[0]) & (labels == cell[1])]
+        assert (own == own[:, :1]).all()
+    is_mixed = family < n_mixed
+    for fold in range(N_FOLDS):
+        held = design.folds[0] == fold
+        assert (relabelings.labels[:, held].sum(axis=1) == labels[held].sum()).all()
+    for group in range(n_mixed):
+        assert (relabelings.labels[:, family == group].sum(axis=1) == 4).all()
+    for part in (is_mixed, ~is_mixed):
+        assert not part.any() or (relabelings.labels[:, part] != labels[part]).any()
+
+
+def test_an_effect_across_paraphrases_is_found():
+    family = np.repeat(np.arange(16), 8)
+    labels = np.tile(np.repeat([0, 1], 4), 16)
+    values = cell_effects(labels, family, 2, seed=34)
+    values[labels == 1, 1, 0] += 2.5
+    found = decode(responses_of(values, labels, family=family), "condition", n_permutations=99)
+    assert found.attrs["scheme"] == "blocks within strata"
+    assert (found["p_adjusted"].values <= 0.05).tolist() == [False, True]
+
+
+def test_classes_of_unequal_size_within_groups_cannot_be_exchanged():
+    # Ten families with one row of class a and two of b each.
+    values, family = families(10, 3, 1, 4, seed=35)
+    with pytest.raises(DesignError, match=r"fall in 1 ways only.*classes with equally many rows"):
+        decode(responses_of(values, np.tile(["a", "b", "b"], 10), family=family), "condition")
+
+
+def test_p_names_the_statistic_that_it_belongs_to():
+    found = decode(planted(), "condition", n_permutations=19)
+    for name in ("p", "p_adjusted"):
+        assert "first repeat (auroc_tested)" in found[name].attrs["long_name"]
 
 
 def test_kat_26_selection_inside_the_folds_does_not_leak():

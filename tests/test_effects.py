@@ -14,7 +14,7 @@ from neurosae.subject.toy import ToySubject
 from neurosae.testing import planted_pairs
 
 
-def _causal(changes, sham_means, *, labels=("language",), doses=None):
+def _causal(changes, sham_means, *, labels=("language",), doses=None, task="a"):
     """A result as run_causal gives it: changes (perturbation, unit), sham_means (perturbation, sham)."""
     changes, shams = np.asarray(changes, dtype=float), np.asarray(sham_means, dtype=float)
     n_units = changes.shape[1]
@@ -26,6 +26,7 @@ def _causal(changes, sham_means, *, labels=("language",), doses=None):
             "score": (by_unit, changes[:, None, :]),
             "score_sham": (("perturbation", "sham", "readout"), shams[:, :, None]),
             "score_sham_unit": (by_unit, average),
+            "effect": (("perturbation", "readout"), changes.mean(axis=1)[:, None]),
             "effect_sham": (("perturbation", "sham", "readout"), shams[:, :, None]),
         },
         coords={
@@ -35,6 +36,13 @@ def _causal(changes, sham_means, *, labels=("language",), doses=None):
             "sham": np.arange(shams.shape[1]),
             "act": ("perturbation", ["push" if doses else label for label in labels]),
             "dose": ("perturbation", doses or [np.nan] * len(labels)),
+            "how": ("perturbation", ["mean"] * len(labels)),
+            "act_id": ("perturbation", [f"act-{label}" for label in labels]),
+            "sham_id": (
+                ("perturbation", "sham"),
+                [[f"{label}-{number}" for number in range(shams.shape[1])] for label in labels],
+            ),
+            "unit_texts": ("unit", [f"{task}{number}-good {task}{number}-bad" for number in range(n_units)]),
         },
     )
 
@@ -97,6 +105,9 @@ def test_slope_of_each_unit_is_recovered_from_small_doses():
     assert float(found["slope_lo"]) < own.mean() < float(found["slope_hi"])
     assert float(found["p"]) == pytest.approx(2 / 2**10)
     assert float(found["p_sham"]) == pytest.approx(1 / 20)
+    assert int(found["n_sham"]) == 19
+    assert found.attrs["n_permutations"] == 9999
+    assert dose_response(causal, seed=4).attrs["seed"] == 4
 
 
 def test_slopes_agree_with_linregress():
@@ -157,14 +168,26 @@ def _task(mean, seed, n=20, sd=1.0):
     rng = np.random.default_rng(seed)
     shams = rng.standard_normal(50)
     shams = (shams - shams.mean()) / shams.std(ddof=1)
-    return _causal(rng.normal(mean, sd, (1, n)), shams[None])
+    return _causal(rng.normal(mean, sd, (1, n)), shams[None], task=f"task{seed}-")
+
+
+def _region_among_shams(rng, planted=0.0, n_shams=19, n_units=30):
+    """Two tasks on which target and shams are drawn alike, but for what is planted on the first."""
+    regions = rng.standard_normal((n_shams + 1, 2)) @ [[3, 1], [0, 0.5]]  # a region tends to matter to both
+    regions[0, 0] += planted
+    noise = stats.zscore(rng.standard_normal((2, 1, n_units)), axis=2)  # shams have no noise in their means
+    return tuple(
+        _causal(own[0] + around, own[None, 1:], task=task)
+        for own, around, task in zip(regions.T, noise, ("first", "second"), strict=True)
+    )
 
 
 def test_a_lesion_of_one_task_alone_dissociates():
     found = dissociate(_task(-4, 1), _task(0, 2), "language")
     assert float(found["interaction"]) == pytest.approx(-4, abs=1)
     assert float(found["interaction_hi"]) < 0
-    assert float(found["p"]) <= 0.001
+    assert float(found["p"]) == pytest.approx(1 / 51)
+    assert float(found["p_unit"]) <= 0.001
     assert float(found["specificity"]) > 0.7
     assert found["n_units"].values.tolist() == [20, 20]
 
@@ -181,7 +204,8 @@ def test_swapping_tasks_flips_the_interaction():
     forth, back = dissociate(_task(-4, 1), _task(-1, 2)), dissociate(_task(-1, 2), _task(-4, 1))
     assert float(forth["interaction"]) == -float(back["interaction"])
     assert float(forth["stat"]) == pytest.approx(-float(back["stat"]))
-    assert float(forth["p"]) == pytest.approx(float(back["p"]), abs=0.001)  # other permutations are drawn
+    assert float(forth["p"]) == float(back["p"])
+    assert float(forth["p_unit"]) == pytest.approx(float(back["p_unit"]), abs=0.001)  # others are drawn
 
 
 def test_welch_t_agrees_with_scipy():
@@ -194,16 +218,60 @@ def test_specificity_of_two_small_effects_is_not_reported():
     assert np.isnan(dissociate(_task(0, 1, sd=0.1), _task(0, 2, sd=0.1))["specificity"])
 
 
-def test_kat_34_interaction_is_calibrated_and_powerful():
+def test_kat_34_interaction_is_calibrated_over_regions_and_powerful():
+    rng = np.random.default_rng(0)
+
+    def p_values(planted, n_simulations, name="p"):
+        pairs = [_region_among_shams(rng, planted) for _ in range(n_simulations)]
+        return np.array([float(dissociate(*pair, n_permutations=99)[name]) for pair in pairs])
+
+    p = p_values(0, 500)
+    counts = np.bincount(np.round(p * 20).astype(int), minlength=21)[1:]
+    assert 0.022 <= np.mean(p <= 0.05) <= 0.084  # binomial(500, .05), .0005 and .9995
+    assert stats.chisquare(counts).pvalue > 0.001
+    assert np.mean(p_values(9, 60) <= 0.05) > 0.85  # three SD of the shams' effects
+    # units tell an arbitrary region from its shams, which is why they are not the primary test
+    assert np.mean(p_values(0, 60, "p_unit") <= 0.05) > 0.25
+
+
+def test_units_are_calibrated_for_a_region_that_is_the_mean_of_its_shams():
     def rate(mean, n_simulations):
         p = [
-            float(dissociate(_task(mean, 2 * s), _task(0, 2 * s + 1), n_permutations=199)["p"])
+            float(dissociate(_task(mean, 2 * s), _task(0, 2 * s + 1), n_permutations=199)["p_unit"])
             for s in range(n_simulations)
         ]
         return np.mean(np.array(p) <= 0.05)
 
-    assert 0.022 <= rate(0, 500) <= 0.084  # binomial(500, .05), .0005 and .9995
-    assert rate(1.1, 100) > 0.85  # theory .92
+    assert 0.01 <= rate(0, 200) <= 0.105  # binomial(200, .05), .0005 and .9995
+    assert rate(1.1, 60) > 0.8  # theory .92
+
+
+def test_each_sham_is_standardised_as_if_it_were_the_target():
+    first, second = _region_among_shams(np.random.default_rng(3), n_shams=9)
+    found = dissociate(first, second)
+    regions = [np.append(one["effect"].values, one["effect_sham"].values) for one in (first, second)]
+    expected = []
+    for region in range(10):
+        others = [np.delete(effects, region) for effects in regions]
+        z = [(e[region] - o.mean()) / o.std(ddof=1) for e, o in zip(regions, others, strict=True)]
+        expected.append(z[0] - z[1])
+    assert float(found["interaction"]) == pytest.approx(expected[0])
+    np.testing.assert_allclose(found["interaction_sham"], expected[1:])
+    distance = np.abs(np.array(expected) - np.mean(expected))
+    assert float(found["p"]) == np.mean(distance >= distance[0])
+    assert int(found["n_sham"]) == 9
+
+
+def test_a_region_that_changes_both_tasks_strongly_but_unequally_dissociates():
+    found = dissociate(_task(-400, 1), _task(-100, 2))
+    assert float(found["p"]) == pytest.approx(1 / 51)
+
+
+def test_a_sham_unlike_all_others_which_are_equal_leaves_p_finite():
+    shams = np.array([[0, 0, 0, 0, 3.0]])
+    found = dissociate(_causal(np.zeros((1, 5)), shams), _causal(np.zeros((1, 5)), shams[:, ::-1], task="b"))
+    assert np.isfinite(found["interaction_sham"]).all()
+    assert float(found["p"]) == 1
 
 
 def test_dissociation_survives_storage_and_needs_no_name_for_an_only_perturbation(tmp_path):
@@ -222,5 +290,24 @@ def test_dissociations_that_cannot_be_made_are_refused():
         dissociate(_task(0, 1), _task(0, 2), "vision")
     with pytest.raises(DesignError, match="no readout 'accuracy'"):
         dissociate(_task(0, 1), _task(0, 2), "language", readout="accuracy")
+    alike = _causal(np.zeros((1, 5)), np.zeros((1, 50)))
     with pytest.raises(DesignError, match="the shams of 'language' do not differ in log_odds"):
-        dissociate(_causal(np.zeros((1, 5)), np.zeros((1, 5))), _task(0, 2))
+        dissociate(alike, _task(0, 2))
+
+
+def test_experiments_with_other_acts_shams_or_the_same_texts_are_refused():
+    first, second = _task(-4, 1), _task(0, 2)
+    zero = second.assign_coords(how=("perturbation", ["zero"]), act_id=("perturbation", ["other"]))
+    with pytest.raises(DesignError, match=r"not the same act \(how: 'mean' and 'zero'\)"):
+        dissociate(first, zero)
+    with pytest.raises(DesignError, match="the 50 shams of the first task and the 49 of the second are not"):
+        dissociate(first, second.isel(sham=slice(0, 49)))
+    other_shams = second.assign_coords(sham_id=second["sham_id"].copy(data=second["sham_id"].values[:, ::-1]))
+    with pytest.raises(DesignError, match="the 50 shams of the first task and the 50 of the second are not"):
+        dissociate(first, other_shams)
+    texts = second["unit_texts"].values.copy()
+    texts[3] = "task2-3-good task1-7-bad"
+    with pytest.raises(DesignError, match="1 units of the first task have texts of the second, first: 'u7'"):
+        dissociate(first, second.assign_coords(unit_texts=("unit", texts)))
+    with pytest.raises(DesignError, match=r"lacks \['sham_id'\]; run the experiment again"):
+        dissociate(first.drop_vars("sham_id"), second)

@@ -6,6 +6,7 @@ import xarray as xr
 from scipy import stats
 
 from neurosae.causal.direction import Direction
+from neurosae.causal.effects import dissociate
 from neurosae.causal.experiment import run_causal
 from neurosae.causal.perturbation import Lesion, Stimulation
 from neurosae.errors import DesignError, ManipulationError
@@ -203,6 +204,39 @@ def test_plain_texts_are_scored_by_surprisal_over_items(recording):
     assert result.sizes["unit"] == 12
 
 
+def test_acts_shams_and_texts_are_recognised_in_another_experiment(recording, pairs):
+    def lesion(how="mean", units=(UNITS["number"], 20)):
+        return {"n": Lesion(_roi(1, units), how=how, reference=recording)}
+
+    facts = planted_pairs(10, task="fact")
+    first = run_causal(TOY, pairs, lesion(), controls=5)
+    same = run_causal(TOY, facts, lesion(), controls=5)
+    assert first["how"].values.tolist() == ["mean"]
+    assert first["act_id"].equals(same["act_id"])
+    assert first["sham_id"].equals(same["sham_id"])
+    assert len(np.unique(first["sham_id"])) == 5
+    zero = run_causal(TOY, facts, lesion(how="zero"), controls=5, seed=1)
+    assert first["act_id"].item() != zero["act_id"].item()
+    assert not set(first["sham_id"].values.ravel()) & set(zero["sham_id"].values.ravel())
+    again = run_causal(TOY, pairs.iloc[::-1].assign(text=pairs["text"].str.upper()), lesion(), controls=5)
+    np.testing.assert_array_equal(first["unit_texts"].sortby("unit"), again["unit_texts"].sortby("unit"))
+    assert not set(first["unit_texts"].values) & set(same["unit_texts"].values)
+
+
+def test_one_lesion_dissociates_two_tasks_and_not_a_task_from_itself(recording, pairs):
+    lesion = {"number": Lesion(_roi(1, [UNITS["number"], 20, 25]), reference=recording)}
+    number, fact = (
+        run_causal(TOY, task, lesion, controls=39, readouts=["minimal_pair"])
+        for task in (pairs, planted_pairs(30, task="fact"))
+    )
+    assert float(dissociate(number, fact)["p"]) == pytest.approx(1 / 40)
+    with pytest.raises(DesignError, match="30 units of the first task have texts of the second"):
+        dissociate(number, number)
+    other_seed = run_causal(TOY, pairs, lesion, controls=39, readouts=["minimal_pair"], seed=1)
+    with pytest.raises(DesignError, match="are not the same; run both with the same controls and seed"):
+        dissociate(other_seed, fact)
+
+
 def test_progress_counts_every_run(recording, pairs):
     seen = []
     acts = {"number": Lesion(_roi(1, [UNITS["number"], 20]), reference=recording), "push": _push([0, 1])}
@@ -227,7 +261,20 @@ def test_stimuli_an_roi_was_selected_on_are_refused_unless_stamped(recording, pa
         run_causal(TOY, pairs, lesion, controls=3)
     assert run_causal(TOY, pairs, lesion, controls=3, circular=True).attrs["circular"] == "CIRCULAR"
     others = planted_pairs(10, seed=5)
+    is_known = others.groupby("pair")["text"].transform(lambda texts: texts.isin(pairs["text"]).any())
+    others = others[~is_known].reset_index(drop=True)
     assert run_causal(TOY, others, lesion, controls=3).attrs["circular"] == "no"
+    # allowed, but not what happened
+    assert run_causal(TOY, others, lesion, controls=3, circular=True).attrs["circular"] == "no"
+
+
+def test_the_same_texts_are_refused_under_another_name(recording, pairs):
+    coords = xr.Dataset(coords=stimulus_coords(pairs), attrs=_recorded(pairs).attrs)
+    roi = with_seen(_roi(1, [UNITS["number"], 20]), unit_keys(coords))
+    renamed = pairs.assign(stimulus="x" + pairs["stimulus"], pair="x" + pairs["pair"])
+    renamed.attrs["name"] = "other"
+    with pytest.raises(DesignError, match="the test would be circular"):
+        run_causal(TOY, renamed, {"number": Lesion(roi, reference=recording)}, controls=3)
 
 
 def test_stimuli_a_direction_was_taken_from_are_refused(pairs):

@@ -36,7 +36,7 @@ contrast = "sentence > nonword"
 test = "welch"
 correct = "max_t"
 nuisance = ["frequency"]
-localize = { fraction = 0.01, folds = 2 }
+localize = { fraction = 0.01 }
 
 [[contrasts]]
 name = "late"
@@ -290,7 +290,7 @@ CAUSAL = '[[causal]]\nname = "x"\nstimuli = "../stimuli/pairs.tsv"\n'
         (
             CONTRAST
             + CAUSAL
-            + "lesion = { roi = 'c' }\nstimulation = { contrast = 'c', layer = 1, dose = [1] }\n",
+            + "lesion = { roi = 'c' }\nstimulation = { contrast = 'c', layer = 1, dose = [0, 1] }\n",
             "is needed, not both",
         ),
         (
@@ -302,7 +302,7 @@ CAUSAL = '[[causal]]\nname = "x"\nstimuli = "../stimuli/pairs.tsv"\n'
             r"lesion.roi: no contrast 'cc' with localize; did you mean 'c'\?",
         ),
         (
-            CONTRAST + CAUSAL + "stimulation = { contrast = 'd', layer = 1, dose = [1] }\n",
+            CONTRAST + CAUSAL + "stimulation = { contrast = 'd', layer = 1, dose = [0, 1] }\n",
             "stimulation.contrast: no contrast 'd'",
         ),
         (
@@ -454,7 +454,9 @@ def tables(protocol):
             "target_end": [1] * 4,
         }
     )
-    pairs = pd.DataFrame({"stimulus": list("ab"), "pair": ["p", "p"], "condition": ["good", "bad"]})
+    pairs = pd.DataFrame(
+        {"stimulus": list("ab"), "text": ["u", "v"], "pair": ["p", "p"], "condition": ["good", "bad"]}
+    )
     return {protocol.stimuli: sentences, protocol.causal[0].stimuli: pairs}
 
 
@@ -567,3 +569,16 @@ def test_a_protocol_can_be_built_without_a_file():
     built = Protocol(name="toy", stimuli=Path("stimuli/toy"), subject="toy")
     assert tomllib.loads(built.source)["stimuli"] == "stimuli/toy"
     assert len(built.sha256) == 64
+
+
+def test_texts_that_select_cannot_be_tested(protocol, tables):
+    path = protocol.causal[0].stimuli
+    with pytest.raises(ProtocolError, match=r"causal\[0\].stimuli: 1 texts are also among .*'x'"):
+        check_protocol(protocol, {**tables, path: tables[path].assign(text=["x", "v"])})
+
+
+def test_held_out_response_with_nuisance_is_refused(study):
+    file = study / "protocols" / "study.toml"
+    file.write_text(STUDY.replace("{ fraction = 0.01 }", "{ fraction = 0.01, folds = 2 }"))
+    with pytest.raises(ProtocolError, match="without removing nuisance"):
+        load_protocol(file)

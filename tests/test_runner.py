@@ -352,7 +352,7 @@ def test_progress_counts_stimuli_up_to_all(tmp_path):
             StimulusError,
             "'surprisal' has a name that",
         ),
-        (protocol(), stimuli().assign(note="a\0b"), StorageError, "'note' holds a NUL"),
+        (protocol(), stimuli().assign(note="a\0b"), StimulusError, r"'s0'.*'note': holds a NUL"),
         (protocol(), stimuli().assign(**{"a/b": 1}), StorageError, "the name 'a/b'"),
     ],
 )

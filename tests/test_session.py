@@ -15,9 +15,10 @@ from neurosae.protocol.models import Protocol
 from neurosae.recording import plan, session
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.recording.runner import record
-from neurosae.recording.session import Session, damaged, open_session, sinks
+from neurosae.recording.session import Session, open_session, sinks
 from neurosae.recording.shard import Tables
 from neurosae.recording.store import consolidate
+from neurosae.recording.upkeep import damaged
 from neurosae.schema.names import NO_TARGET, SINK_RATIO
 from neurosae.schema.provenance import provenance
 from neurosae.schema.recordings import check_recording

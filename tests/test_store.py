@@ -174,8 +174,8 @@ def test_a_layer_that_reads_back_differently_stops_consolidation(finished, monke
     folder, _ = finished
     read = store_module.read_activation
 
-    def altered(path, layer, start, stop, features):
-        values = read(path, layer, start, stop, features)
+    def altered(path, layer, *place):
+        values = read(path, layer, *place)
         return values + 1 if layer is None else values
 
     monkeypatch.setattr(store_module, "read_activation", altered)
@@ -217,7 +217,7 @@ def test_a_torn_last_line_of_the_manifest_is_ignored_with_a_warning(finished):
     with open(folder / "manifest.jsonl", "a") as file:
         file.write('{"shard": "shards/sh')
     with pytest.warns(UserWarning, match="last line is incomplete"):
-        assert len(read_manifest(folder)) == 2
+        assert len([entry for entry in read_manifest(folder) if "shard" in entry]) == 2
 
 
 def test_a_garbled_line_in_the_manifest_is_an_error_with_its_number(finished):

@@ -8,6 +8,8 @@ import pytest
 
 import neurosae as ns
 from neurosae.errors import ProtocolError, StimulusError, StorageError, SubjectError
+from neurosae.report.findings import Finding
+from neurosae.report.prose import say
 from tests.studies import PROTOCOL, write_study
 
 
@@ -169,7 +171,7 @@ def test_validation_prints_design_balance_and_plan(tmp_path):
     checked = ns.report.validate(path)
     assert re.search(r"word +12 .*12", checked.text)
     assert "n_tokens" in checked.text
-    assert checked.summary["causal"] == "grammar, again, push"
+    assert checked.summary["causal"] == "grammar, facts, push"
     assert (
         "surprisal" in ns.report.validate(tmp_path / "stimuli/words.tsv", subject="toy", surprisal=True).text
     )
@@ -185,3 +187,29 @@ def test_validation_of_a_session_names_the_damaged_file(done, tmp_path):
     victim.write_bytes(data)
     with pytest.raises(StorageError, match=victim.name):
         ns.report.validate(study.session.path)
+
+
+def test_changed_pairs_do_not_pass_for_the_old_result(done, tmp_path):
+    path = write_study(tmp_path)
+    ns.report.run_study(ns.report.check_study(path), tmp_path / "out")
+    pairs = tmp_path / "stimuli/pairs.tsv"
+    pairs.write_text(pairs.read_text().replace("here", "there"))
+    with pytest.raises(StorageError, match=r"grammar: pairs\.tsv has changed"):
+        ns.report.run_study(ns.report.check_study(path), tmp_path / "out")
+
+
+def test_roi_without_folds_is_reported(tmp_path):
+    text = PROTOCOL.split("[[rsa]]")[0].replace("fraction = 0.05, folds = 2", "n = 4")
+    study = ns.report.run_study(ns.report.check_study(write_study(tmp_path, text)), tmp_path / "out")
+    words = " ".join(" ".join(page_of(study).words).split())
+    assert "The ROI holds 4 features" in words
+    assert "folds" not in words
+
+
+@pytest.mark.parametrize(
+    ("n_sham", "verdict"), [(9, "too few shams"), (99, "stronger than that of its shams")]
+)
+def test_verdict_depends_on_what_the_shams_can_tell(n_sham, verdict):
+    floor = 1 / (n_sham + 1)
+    finding = Finding("lesion", "bits", -4.0, p=floor, p_floor=floor)
+    assert verdict in say("verdict", finding=finding, sham_mean=-1.0)

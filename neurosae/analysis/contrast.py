@@ -69,8 +69,10 @@ def contrast_map(
     ----------
     responses : DataArray (stimulus, layer, feature), finite
     contrast : such as ``"A > B"``, see `neurosae.protocol.contrast.parse_contrast`
-    test : ``"welch"``, ``"pooled"``, ``"rank"`` (t of ranks), or ``"auto"``: welch for units, rank for the
-        codes of a dictionary. Paired designs use the paired t, with ``"rank"`` that of signed ranks.
+    test : ``"welch"`` tests equality of means, also under unequal variances and cell sizes. ``"pooled"`` and
+        ``"rank"`` (t of ranks, two cells only) test equality of distributions: in cells of unequal size a
+        difference of variances alone can make p too small or too large. ``"auto"``: rank for two cells of
+        codes of a dictionary, else welch. Paired designs use the paired t, with rank that of signed ranks.
     unit : column that defines the unit of inference; by default family, pair, item or stimulus
     nuisance : numeric columns to regress out: least-squares t, residuals permuted (Freedman & Lane)
     correct : ``"max_t"`` (family-wise, over all valid features of all layers), ``"fdr_bh"``, ``"fdr_by"``,
@@ -93,11 +95,18 @@ def contrast_map(
         If the contrast cannot be read or names an unknown condition.
     DesignError
         If a cell has fewer than 3 units, units are partly paired, values are not finite, an option is
-        unknown, or ``"max_t"`` is asked of a design with fewer than 20 distinct relabelings.
+        unknown, ``"rank"`` is asked of more than two cells, or ``"max_t"`` of a design with fewer than 20
+        distinct relabelings.
+
+    Warns
+    -----
+    UserWarning
+        If between units the largest cell is more than 3 times the smallest: use ``test="welch"`` there.
 
     Source
     ------
-    Nichols & Holmes 2002, Hum Brain Mapp 15:1; Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39.
+    Nichols & Holmes 2002, Hum Brain Mapp 15:1; Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39; Janssen
+    1997, Stat Probab Lett 36:9 (permuted Welch t under unequal variances).
 
     Examples
     --------

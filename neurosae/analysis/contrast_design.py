@@ -22,6 +22,15 @@ FEWEST_UNITS = 3
 
 _IMBALANCE = 3
 
+_ADVICE = (
+    "use test='welch', which compares means: pooled and rank test equality of distributions, so that unequal "
+    "variances alone can make p too small or too large."
+)
+_ADVICE_NUISANCE = (
+    "the least-squares t with nuisance columns takes variances as equal, and unequal ones make p too small "
+    "or too large: balance the cells, or leave the nuisance out and use test='welch'."
+)
+
 
 @dataclass(frozen=True)
 class Design:
@@ -146,11 +155,13 @@ def check_sizes(design: Design) -> None:
 
 
 def _warn_imbalance(design: Design) -> None:
+    """Warn where permutation does not protect: with unequal cells, a wider spread in one alone moves p."""
     n = np.bincount(design.cells)
     if n.max() > _IMBALANCE * n.min():
+        has_nuisance = design.nuisance.shape[1] > 0
         warnings.warn(
             f"contrast {design.text!r}: cells of {n.min()} to {n.max()} units differ by more than 1 to "
-            f"{_IMBALANCE}; rely on the permutation p only.",
+            f"{_IMBALANCE}; {_ADVICE_NUISANCE if has_nuisance else _ADVICE}",
             stacklevel=4,
         )
 

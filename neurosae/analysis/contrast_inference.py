@@ -46,16 +46,24 @@ class ContrastTest:
 
 
 def choose_test(design: Design, test: str, basis: str) -> ContrastTest:
-    """The test for a design: Welch's t for units and ranks for codes unless named, paired where units are.
+    """The test for a design: Welch's t, or ranks for two cells of codes, unless named; paired if units are.
 
     Raises
     ------
     DesignError
-        If ``test`` is unknown, or the nuisance explains the contrast.
+        If ``test`` is unknown or cannot test the contrast, or the nuisance explains the contrast.
     """
     if test not in TESTS:
         raise DesignError(f"test {test!r} is unknown; choose one of {list(TESTS)}.")
-    by_ranks = test == "rank" or (test == "auto" and basis != UNITS_BASIS)
+    n_cells = len(design.weights)
+    if test == "rank" and n_cells > 2:
+        # Exchanging all cells asks whether all are alike; a contrast of zero allows cells that differ. A
+        # weighted difference of three or more skewed cells is not symmetric either, as signed ranks need.
+        raise DesignError(
+            f"contrast {design.text!r} weighs {n_cells} cells; test='rank' is valid for two cells only, as "
+            "it takes all cells to be alike. Use test='welch', which compares means, or contrast two cells."
+        )
+    by_ranks = test == "rank" or (test == "auto" and basis != UNITS_BASIS and n_cells == 2)
     has_nuisance = design.nuisance.shape[1] > 0
     if design.is_paired:
         nuisance = _scaled(design.differences @ design.nuisance)

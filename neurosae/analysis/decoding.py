@@ -35,15 +35,16 @@ ESTIMATOR = (
 )
 
 DESCRIPTIONS = {
-    "auroc": "AUROC of out-of-fold scores averaged over repeats",
+    "auroc": "held-out AUROC",
     "auroc_lo": "lower bound of the 95 % interval of the AUROC (bootstrap over groups)",
     "auroc_hi": "upper bound of the 95 % interval of the AUROC (bootstrap over groups)",
     "balanced_accuracy": "balanced accuracy of out-of-fold scores averaged over repeats",
     "auroc_tested": "AUROC of the first repeat, to which p refers",
-    "p": "p, one-sided, uncorrected",
-    "p_adjusted": "p, one-sided, corrected over layers (max statistic)",
-    "chance": "mean AUROC under permuted labels",
-    "null_hi": "95th percentile of the AUROC under permuted labels",
+    "p": "p of the AUROC of the first repeat (auroc_tested), one-sided, uncorrected",
+    "p_adjusted": "p of the AUROC of the first repeat (auroc_tested), one-sided, corrected over layers "
+    "(max statistic)",
+    "chance": "mean AUROC of the first repeat under permuted labels",
+    "null_hi": "95th percentile of the AUROC of the first repeat under permuted labels",
     "fold_auroc": "AUROC within one test fold",
     "score": "out-of-fold score averaged over repeats",
 }
@@ -62,9 +63,10 @@ def decode(
 
     Ridge classifier in 5 folds that keep all stimuli of a group together, repeated 5 times. Standardisation
     and selection of features are learned inside each fold. AUROC for more than two classes is the mean over
-    classes of one against the rest. p is one-sided: labels are permuted between groups of the same fold, or
-    within groups that hold several classes, and all folds are trained and tested anew; chance is the mean
-    of this null, not 1/K.
+    classes of one against the rest. p is one-sided and belongs to the AUROC of the first repeat: labels are
+    permuted between groups of one class in the same fold and within groups of several classes, all folds are
+    trained and tested anew; chance is the mean of this null, not 1/K. Rows of one group and class (items,
+    paraphrases) move together, in exchange for as many rows of another class or group.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ def _folds(labels: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:
 
 
 def exchanges(design: DecodingDesign, n_permutations: int, seed: int) -> Relabelings:
-    """Relabelings that leave groups whole and folds as balanced as they are.
+    """Relabelings that leave groups, and the rows of one group and class, together and folds as balanced.
 
     Raises
     ------
@@ -77,20 +77,30 @@ def exchanges(design: DecodingDesign, n_permutations: int, seed: int) -> Relabel
     # nothing to do with responses, exchanging the responses of two groups of one fold leaves labels and
     # folds as they are and the data as probable as before: the p-value is exact given the folds. The folds
     # of other repeats are not kept by these exchanges, therefore p refers to the first repeat alone.
-    per_group = np.unique(np.stack([design.group, design.labels]), axis=1)[0]
-    if len(per_group) > design.group.max() + 1:
-        # Groups hold several classes: exchanges within a group keep it whole and thus keep every fold.
-        scheme = {"strata": design.group}
-    else:
-        scheme = {"strata": design.folds[0], "blocks": design.group}
+    scheme = _exchange_scheme(design)
     n_possible = count_relabelings(design.labels, **scheme)
     if n_possible < _FEWEST_RELABELINGS:
         raise DesignError(
             f"the labels can fall in {n_possible} ways only; p = .05 needs {_FEWEST_RELABELINGS}. "
-            "Labels exchange within groups that hold several classes, else between groups of equal size: "
-            "balance the groups, or name another column with groups=."
+            "Within a group that holds several classes they exchange between classes with equally many rows, "
+            "else between groups of equal size: balance the rows, or name another column with groups=."
         )
     return relabel(design.labels, n_permutations, seed=seed, **scheme)
+
+
+def _exchange_scheme(design: DecodingDesign) -> dict[str, np.ndarray]:
+    """Strata and blocks of the relabelings: all rows of one group and class move together.
+
+    Rows of one group and class (paraphrases, templates) may share an effect of their own, so that single rows
+    are not exchangeable between the classes of a group, but their sets are. A group that holds several
+    classes exchanges them within itself, which keeps every fold; one of a single class exchanges with others
+    of its fold.
+    """
+    cell = np.unique(np.stack([design.group, design.labels]), axis=1, return_inverse=True)[1].ravel()
+    n_classes = np.bincount(np.unique(np.stack([design.group, cell]), axis=1)[0])
+    strata = np.where(n_classes[design.group] > 1, N_FOLDS + design.group, design.folds[0])
+    is_single_rows = len(np.unique(cell)) == len(cell)
+    return {"strata": strata} if is_single_rows else {"strata": strata, "blocks": cell}
 
 
 def bootstrap_weights(design: DecodingDesign, seed: int) -> np.ndarray:

@@ -66,6 +66,8 @@ def localize(
     >>> localize(cmap, n=1, absolute=True)["member"].values
     array([[False, False,  True]])
     """
+    if not {"stat", "valid"} <= set(cmap):
+        raise DesignError(f"localize needs a contrast map, not a result with {sorted(map(str, cmap))}.")
     rules = {"fraction": fraction, "n": n, "q": q}
     given = {name: value for name, value in rules.items() if value is not None}
     if len(given) != 1:

@@ -1,5 +1,6 @@
 """What a causal experiment will do: each perturbation as edits, with the edits of its shams."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,7 +14,7 @@ from neurosae.causal.perturbation import Lesion, Stimulation, lesion_edits
 from neurosae.causal.reference import member_layers
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, TOKEN
-from neurosae.schema.units import check_unseen, with_seen
+from neurosae.schema.units import SEEN, check_unseen, unit_keys, with_seen
 from neurosae.subject.interface import Edit, Subject
 
 Perturbation: TypeAlias = Lesion | Stimulation
@@ -24,6 +25,7 @@ class Act:
     """One perturbation at one dose.
 
     label : unique in the experiment; name : the perturbation's; dose : NaN for lesions
+    how : what a lesion sets units to, or ``"stimulation"``
     edits : what is done; shams : what is done instead in each sham
     n_outside (sham,) int : units of each sham matched beyond the caliper, 0 for random directions
     """
@@ -31,6 +33,7 @@ class Act:
     label: str
     name: str
     dose: float
+    how: str
     edits: Sequence[Edit]
     shams: Sequence[Sequence[Edit]]
     n_outside: np.ndarray
@@ -39,6 +42,24 @@ class Act:
     def is_identity(self) -> bool:
         """Whether the edits leave the model as it is."""
         return all(np.all(edit.gain == 1) and np.all(edit.offset == 0) for edit in self.edits)
+
+
+def edits_id(edits: Sequence[Edit]) -> str:
+    """Hash by which the same edits are recognised in another experiment: 16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> one, other = (Edit("resid_post", 1, np.zeros(2), np.zeros(2), np.array([4, n])) for n in (5, 6))
+    >>> edits_id([one]) == edits_id([one]), edits_id([one]) == edits_id([other])
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for edit in edits:
+        digest.update(repr((edit.site, int(edit.layer), float(edit.max_norm))).encode())
+        for values in (edit.gain, edit.offset, edit.features, edit.encoder, edit.decoder):
+            array = np.empty(0) if values is None else np.asarray(values, dtype=np.float64)
+            digest.update(repr(array.shape).encode() + array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def plan_acts(
@@ -76,7 +97,7 @@ def _lesion_act(subject: Subject, name: str, lesion: Lesion, controls: int, seed
     responses = _mean_responses(lesion.reference, member_layers(lesion.roi["member"]))
     shams = matched_roi(lesion.roi, responses, n=controls, seed=seed)
     edits = [lesion_edits(sham, site, lesion.how, usual) for sham in shams["member"]]
-    return Act(name, name, float("nan"), lesion.edits(), edits, shams["n_outside"].values)
+    return Act(name, name, float("nan"), lesion.how, lesion.edits(), edits, shams["n_outside"].values)
 
 
 def _mean_responses(recording: xr.DataArray, layers: Sequence[int]) -> xr.DataArray:
@@ -96,6 +117,7 @@ def _stimulation_acts(
             f"{name} {dose:g}",
             name,
             dose,
+            "stimulation",
             stimulation.edits(dose),
             [direction_edits(other, dose) for other in others],
             np.zeros(controls, dtype=np.int64),
@@ -112,8 +134,14 @@ def _check_width(subject: Subject, site: str, n_features: int, what: str) -> Non
         )
 
 
-def check_selection(perturbations: Mapping[str, Perturbation], tested: xr.Dataset, *, circular: bool) -> None:
-    """Refuse texts that an ROI or a direction was selected on, see `neurosae.schema.units.check_unseen`."""
+def check_selection(perturbations: Mapping[str, Perturbation], tested: xr.Dataset, *, circular: bool) -> bool:
+    """Refuse texts that an ROI or a direction was selected on, see `neurosae.schema.units.check_unseen`.
+
+    Returns
+    -------
+    Whether a text under test was seen by a selection, which is possible only if ``circular``.
+    """
+    keys, overlaps = unit_keys(tested), False
     for perturbation in perturbations.values():
         selection = (
             perturbation.roi
@@ -121,3 +149,5 @@ def check_selection(perturbations: Mapping[str, Perturbation], tested: xr.Datase
             else with_seen(xr.Dataset(), perturbation.direction.seen)
         )
         check_unseen(selection, tested, circular=circular)
+        overlaps |= SEEN in selection.coords and not keys.isdisjoint(selection[SEEN].values.tolist())
+    return overlaps

@@ -7,8 +7,15 @@ import numpy as np
 import xarray as xr
 
 from neurosae.arrays.effect_size import bootstrap_mean_ci
-from neurosae.arrays.permutation import p_value, relabel
-from neurosae.causal.inference import N_PERMUTATIONS, against_shams, sign_flip_p
+from neurosae.causal.inference import (
+    N_PERMUTATIONS,
+    against_others,
+    against_shams,
+    difference_ci,
+    sign_flip_p,
+    welch_permutation,
+)
+from neurosae.causal.outcome import check_comparable
 from neurosae.errors import DesignError
 from neurosae.schema.provenance import with_step
 
@@ -23,7 +30,9 @@ def dose_response(causal: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     """How steeply each read-out changes with dose where doses are small.
 
     slope = OLS slope of the score on dose over |dose| <= 1, one a unit; then its mean over units. The
-    slope of random directions of equal norm is beside it.
+    slope of random directions of equal norm is beside it. p_sham, the rank among these, is the primary test,
+    of whether this direction matters more than others; p, sign flips over units, is conditional on the
+    direction: it asks whether its slope differs from zero over texts, as that of a random one may.
 
     Parameters
     ----------
@@ -34,8 +43,9 @@ def dose_response(causal: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     -------
     Dataset
         slope_unit (act, readout, unit); slope, slope_lo, slope_hi (act, readout), mean over units with 95 %
-        bootstrap interval; p (act, readout) two-sided, sign flips over units; slope_sham (act, sham, readout)
-        and p_sham (act, readout), rank among random directions. p are not corrected.
+        bootstrap interval and p (act, readout) two-sided, both conditional on the direction; slope_sham (act,
+        sham, readout) and p_sham (act, readout), rank among the n_sham (act) random directions, two-sided,
+        at least 1 / (n_sham + 1). p are not corrected.
 
     Raises
     ------
@@ -61,9 +71,10 @@ def dose_response(causal: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
         "slope": (by, over_units.mean(axis=0), "mean slope"),
         "slope_lo": (by, low, "mean slope, lower 95 % bound"),
         "slope_hi": (by, high, "mean slope, upper 95 % bound"),
-        "p": (by, sign_flip_p(over_units, seed=seed), "p, sign flips over units"),
+        "p": (by, sign_flip_p(over_units, seed=seed), "p given the direction, sign flips over units"),
         "slope_sham": (("act", "sham", "readout"), shams, "mean slope of a random direction"),
         "p_sham": (by, np.stack(ranked), "p, rank among random directions"),
+        "n_sham": (("act",), np.isfinite(shams[:, :, 0]).sum(axis=1), "number of random directions"),
     }
     coords = {name: causal[name].values for name in ("readout", "unit", "sham")} | {"act": acts}
     return _dataset(variables, coords, per="readout units per dose").assign_attrs(
@@ -101,16 +112,21 @@ def dissociate(
     n_permutations: int = N_PERMUTATIONS,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Whether one perturbation changes one task more than another, each measured against its own shams.
+    """Whether one perturbation changes one task more than another, beyond what its shams do.
 
-    Per unit: d = (score - mean score of shams) / SD over shams of the task's effect; z = mean d, the
-    standardised effect of the task. interaction = z(first) - z(second), tested with Welch's t over
-    permutations of units between tasks. specificity = sign(z(first)) (z(first) - z(second)) /
-    (|z(first)| + |z(second)|): 1 if the first task alone changes, 0 if both change alike.
+    z = (effect - mean over shams) / SD over shams, of each task; interaction = z(first) - z(second). The
+    primary test, p, is its rank among interactions of the same shams, each standardised against the target
+    and the other shams: two-sided about the mean of all, (1 + #) / (R + 1) for R shams. It asks whether this
+    region or direction tells the tasks apart more than others like it. p_unit permutes units between tasks
+    (Welch's t of (score - mean score of shams) / SD over shams) and is conditional on the region and its
+    shams, as is the interval: it is small for most regions drawn at random, given enough units.
+    specificity = sign(z(first)) (z(first) - z(second)) / (|z(first)| + |z(second)|): 1 if the first task
+    alone changes, 0 if both change alike.
 
     Parameters
     ----------
-    first, second : results of ``run_causal`` with the same perturbation on two tasks
+    first, second : results of ``run_causal`` on two tasks, with the same perturbation and the same shams: the
+        same ROI, reference, ``controls`` and ``seed``, at the same place among the perturbations
     perturbation : its label; None if each result holds one perturbation only
     readout : which score, on both tasks
     n_permutations : of task labels
@@ -119,13 +135,16 @@ def dissociate(
     Returns
     -------
     Dataset
-        z (task) in SD over shams; interaction, interaction_lo, interaction_hi (95 % bootstrap over the units
-        of both tasks), stat (Welch t), p (two-sided), specificity (NaN where |z| sum to less than 1)
+        z (task) in SD over shams; n_units (task); interaction; interaction_lo, interaction_hi (95 % bootstrap
+        over the units of both tasks, conditional on the region and its shams); interaction_sham (sham);
+        p (rank among shams, primary; at least 1 / (n_sham + 1)), n_sham; stat (Welch t) and its p_unit, both
+        conditional on the region; specificity (NaN where |z| sum to less than 1)
 
     Raises
     ------
     DesignError
-        If a result lacks the perturbation or the read-out, or its shams do not differ in effect.
+        If a result lacks the perturbation or the read-out, the perturbations or shams are not the same, the
+        tasks share texts, or shams do not differ in effect.
 
     Notes
     -----
@@ -134,26 +153,49 @@ def dissociate(
 
     Source
     ------
-    Loftus 1978, Mem Cognit 6:312; Janssen 1997 (studentised permutation test of Welch's t).
+    Loftus 1978, Mem Cognit 6:312; Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39 (rank p); Janssen 1997
+    (studentised permutation test of Welch's t).
+
+    Examples
+    --------
+    >>> from neurosae.causal.direction import Direction
+    >>> from neurosae.causal.experiment import run_causal
+    >>> from neurosae.causal.perturbation import Stimulation
+    >>> from neurosae.subject.toy import ToySubject
+    >>> from neurosae.testing import planted_pairs
+    >>> plural = Direction("resid_post", 2, np.eye(32)[4], reference=1.0, dose_unit="plural nouns")
+    >>> push = {"push": Stimulation(plural, [0, 2])}
+    >>> tasks = [planted_pairs(20, task=task) for task in ("number", "fact")]
+    >>> number, fact = (run_causal(ToySubject(), task, push, controls=19) for task in tasks)
+    >>> found = dissociate(number, fact, "push 2", readout="accuracy")
+    >>> float(found["p"]), found.sizes["sham"]
+    (0.05, 19)
     """
-    tasks = [_standardised(result, perturbation, readout) for result in (first, second)]
+    pair = [_one_act(result, perturbation, readout) for result in (first, second)]
+    check_comparable(*pair)
+    tasks = [_standardised(one, readout) for one in pair]
     z = np.array([task.mean() for task in tasks])
-    low, high = _difference_ci(tasks[0], tasks[1], seed)
-    stat, p = _welch_permutation(tasks[0], tasks[1], n_permutations, seed)
+    low, high = difference_ci(tasks[0], tasks[1], seed=seed)
+    stat, p_unit = welch_permutation(tasks[0], tasks[1], n_permutations, seed=seed)
+    of_shams, p = _interactions(pair)
     size = np.abs(z).sum()
     specificity = np.sign(z[0]) * (z[0] - z[1]) / size if size >= _WEAK else np.nan
     variables = {
         "z": (("task",), z, "standardised effect"),
         "n_units": (("task",), np.array([len(task) for task in tasks]), "number of units"),
         "interaction": ((), z[0] - z[1], "difference of standardised effects"),
-        "interaction_lo": ((), low, "difference, lower 95 % bound"),
-        "interaction_hi": ((), high, "difference, upper 95 % bound"),
-        "stat": ((), stat, "Welch t"),
-        "p": ((), p, "p, permutation of units between tasks"),
+        "interaction_lo": ((), low, "difference given the region and its shams, lower 95 % bound"),
+        "interaction_hi": ((), high, "difference given the region and its shams, upper 95 % bound"),
+        "interaction_sham": (("sham",), of_shams, "difference of standardised effects of a sham"),
+        "p": ((), p, "p, rank among shams"),
+        "n_sham": ((), len(of_shams), "number of shams"),
+        "stat": ((), stat, "Welch t given the region"),
+        "p_unit": ((), p_unit, "p given the region, permutation of units between tasks"),
         "specificity": ((), specificity, "specificity"),
     }
     settings = {"perturbation": perturbation or "the only one", "readout": readout, "seed": seed}
-    return _dataset(variables, {"task": ["first", "second"]}, per="SD").assign_attrs(
+    coords = {"task": ["first", "second"], "sham": np.arange(len(of_shams))}
+    return _dataset(variables, coords, per="SD").assign_attrs(
         **settings,
         n_permutations=n_permutations,
         alternative="two-sided",
@@ -161,21 +203,13 @@ def dissociate(
     )
 
 
-def _standardised(result: xr.Dataset, perturbation: str | None, readout: str) -> np.ndarray:
+def _one_act(result: xr.Dataset, perturbation: str | None, readout: str) -> xr.Dataset:
     if perturbation is None:
         perturbation = _only_perturbation(result)
     for dim, label in (("perturbation", perturbation), ("readout", readout)):
         if label not in result[dim].values:
             raise DesignError(f"the result has no {dim} {label!r}; it has {result[dim].values.tolist()}.")
-    one = result.sel(perturbation=perturbation, readout=readout)
-    shams = one["effect_sham"].values
-    spread = np.std(shams[np.isfinite(shams)], ddof=1) if np.isfinite(shams).sum() > 1 else 0.0
-    if not spread > 0:
-        raise DesignError(
-            f"the shams of {perturbation!r} do not differ in {readout}, the tasks share no scale; use "
-            "more shams, or another read-out."
-        )
-    return (one["score"] - one["score_sham_unit"]).values / spread
+    return result.sel(perturbation=perturbation, readout=readout)
 
 
 def _only_perturbation(result: xr.Dataset) -> str:
@@ -185,43 +219,32 @@ def _only_perturbation(result: xr.Dataset) -> str:
     return str(labels[0])
 
 
-def _difference_ci(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
-    streams = np.random.SeedSequence(seed).spawn(2)
-    means = []
-    for values, stream in zip((first, second), streams, strict=True):
-        n = len(values)
-        means.append(np.random.default_rng(stream).multinomial(n, np.full(n, 1 / n), 2000) @ values / n)
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
-    return float(low), float(high)
+def _shams(one: xr.Dataset) -> np.ndarray:
+    effects = one["effect_sham"].values
+    return effects[np.isfinite(effects)]
 
 
-def _welch_permutation(
-    first: np.ndarray, second: np.ndarray, n_permutations: int, seed: int
-) -> tuple[float, float]:
-    values = np.concatenate([first, second])
-    labels = np.repeat([1, 0], [len(first), len(second)])
-    relabelings = relabel(labels, n_permutations, seed=seed)
-    stat = _welch_t(values, labels[None])[0]
-    p = p_value(stat, _welch_t(values, relabelings.labels), exact=relabelings.exact)
-    return float(stat), float(p)
+def _standardised(one: xr.Dataset, readout: str) -> np.ndarray:
+    shams = _shams(one)
+    spread = np.std(shams, ddof=1) if len(shams) > 1 else 0.0
+    if not spread > 0:
+        raise DesignError(
+            f"the shams of {one['perturbation'].item()!r} do not differ in {readout}, the tasks share no "
+            "scale; use more shams, or another read-out."
+        )
+    return (one["score"] - one["score_sham_unit"]).values / spread
 
 
-def _welch_t(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Welch t of rows labelled 1 against rows labelled 0: values (n,), labels (P, n) -> (P,)."""
-    means, errors = [], []
-    for label in (1, 0):
-        chosen = labels == label
-        n = chosen.sum(axis=1)
-        mean = chosen @ values / n
-        means.append(mean)
-        errors.append((np.square(values[None] - mean[:, None]) * chosen).sum(axis=1) / (n - 1) / n)
-    difference, error = means[0] - means[1], np.sqrt(errors[0] + errors[1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(error > 0, difference / error, np.sign(difference) * np.inf)
+def _interactions(pair: Sequence[xr.Dataset]) -> tuple[np.ndarray, np.ndarray]:
+    """The interaction of each sham, and the rank p of the target's among them."""
+    regions = [np.concatenate([[float(one["effect"])], _shams(one)]) for one in pair]
+    first, second = (against_others(effects) for effects in regions)
+    interactions = first - second
+    return interactions[1:], against_shams(interactions[0], interactions[1:])[0]
 
 
 def _dataset(variables: Variables, coords: Mapping[str, object], *, per: str) -> xr.Dataset:
-    plain = ("p", "p_sham", "n_units", "stat", "specificity")
+    plain = ("p", "p_sham", "p_unit", "n_units", "n_sham", "stat", "specificity")
     return xr.Dataset(
         {
             name: (dims, values, {"long_name": long_name, "units": "1" if name in plain else per})

@@ -9,11 +9,12 @@ import xarray as xr
 from neurosae.causal.acts import Act, Perturbation, check_selection, plan_acts
 from neurosae.causal.measurement import measure, measure_act, open_bench
 from neurosae.causal.outcome import tabulate
-from neurosae.causal.readouts import read_design
+from neurosae.causal.readouts import ReadoutDesign, read_design
 from neurosae.errors import DesignError
 from neurosae.schema.names import STIMULUS
 from neurosae.schema.provenance import provenance_attrs, with_step
 from neurosae.schema.recordings import stimulus_coords
+from neurosae.schema.units import text_digest
 from neurosae.subject.interface import Subject
 
 
@@ -33,8 +34,10 @@ def run_causal(
     effect = mean over units of (score - score of the intact model). A lesion is compared with lesions of
     random units matched by layer and magnitude (`neurosae.causal.controls.matched_roi`), a stimulation with
     random directions of equal norm at each dose. p is the rank of the effect's distance from the mean of
-    target and shams, two-sided, (1 + #) / (R + 1) for R shams; p_unit asks over units whether target and mean
-    sham differ. Neither is corrected for multiple comparisons.
+    target and shams, two-sided, (1 + #) / (R + 1) for R shams: the primary test, of whether these units or
+    this direction matter more than others like them. p_unit, sign flips over units of target minus mean sham,
+    is conditional on this ROI or direction: it asks whether the difference holds over texts, which it also
+    does for most regions drawn at random. Neither is corrected for multiple comparisons.
 
     Parameters
     ----------
@@ -45,7 +48,8 @@ def run_causal(
     readouts : of `neurosae.causal.readouts.READOUTS`
     controls : shams of each perturbation; a small ROI in a small layer may have fewer different ones
     seed : of shams, bootstrap and sign flips
-    circular : allow stimuli that an ROI or direction was selected on, and stamp the result
+    circular : allow stimuli that an ROI or direction was selected on; the result is stamped CIRCULAR if
+        there are such
     progress : called with runs done and runs in all
 
     Returns
@@ -53,12 +57,15 @@ def run_causal(
     Dataset
         score_intact (readout, unit); score (perturbation, readout, unit); score_sham (perturbation, sham,
         readout) mean over units; score_sham_unit (perturbation, readout, unit) mean over shams;
-        effect, effect_lo, effect_hi (95 % bootstrap over units), p, z (SD over shams), p_unit (perturbation,
-        readout); effect_sham (perturbation, sham, readout); shift, mean L2 change of an edited token, a.u.,
-        n_edited and n_sham (perturbation); shift_sham and n_outside, units matched beyond the caliper
-        (perturbation, sham). Where one perturbation has fewer shams than another, the rest is NaN.
-        Coordinates: act, the perturbation's name, and dose, NaN for lesions; a dose is labelled
-        ``<name> <dose>``. Read-outs: log_odds in bits, accuracy, surprisal in bits per token.
+        effect, effect_lo, effect_hi (95 % bootstrap over units, conditional on the ROI or direction), p, z
+        (SD over shams), p_unit (perturbation, readout); effect_sham (perturbation, sham, readout); shift,
+        mean L2 change of an edited token, a.u., n_edited and n_sham (perturbation); shift_sham and n_outside,
+        units matched beyond the caliper (perturbation, sham). Where one perturbation has fewer shams than
+        another, the rest is NaN. Coordinates: act, the perturbation's name, and dose, NaN for lesions; a dose
+        is labelled ``<name> <dose>``; how (perturbation), what units are set to, or ``stimulation``; act_id
+        (perturbation) and sham_id (perturbation, sham; empty where there is none), hashes of the edits, and
+        unit_texts (unit), hashes of the unit's texts, by which `neurosae.causal.effects.dissociate` compares
+        experiments. Read-outs: log_odds in bits, accuracy, surprisal in bits per token.
 
     Raises
     ------
@@ -86,7 +93,7 @@ def run_causal(
     """
     design = read_design(stimuli, readouts)
     tested = _tested(subject, stimuli)
-    check_selection(perturbations, tested, circular=circular)
+    is_circular = check_selection(perturbations, tested, circular=circular)
     acts = plan_acts(subject, perturbations, controls, seed)
     bench = open_bench(subject, stimuli, design, readouts)
     tick = _ticker(acts, progress)
@@ -94,8 +101,9 @@ def run_causal(
     tick()
     measured = [measure_act(bench, act, intact, tick) for act in acts]
     settings = {"readouts": " ".join(readouts), "controls": controls, "seed": seed}
-    stamp = "CIRCULAR" if circular else "no"
-    return tabulate(acts, measured, intact, design, readouts, seed).assign_attrs(
+    stamp = "CIRCULAR" if is_circular else "no"
+    result = tabulate(acts, measured, intact, design, readouts, seed)
+    return result.assign_coords(unit_texts=_unit_texts(stimuli, design)).assign_attrs(
         subject=subject.name,
         unit=design.unit,
         n_units=len(design.labels),
@@ -114,6 +122,17 @@ def _tested(subject: Subject, stimuli: pd.DataFrame) -> xr.Dataset:
     name, digest = (str(stimuli.attrs.get(key, "")) for key in ("name", "sha256"))
     origin = {"subject": subject.describe(), "stimuli": {"name": name, "sha256": digest}}
     return xr.Dataset(coords=stimulus_coords(stimuli), attrs=provenance_attrs(origin))
+
+
+def _unit_texts(stimuli: pd.DataFrame, design: ReadoutDesign) -> tuple[str, list[str], dict[str, str]]:
+    """Hashes of the texts of each unit, joined by spaces; case and white space make no other text."""
+    hashes = pd.Series([text_digest(text) for text in stimuli["text"]])
+    of_unit = hashes.groupby(stimuli[design.unit].astype(str).to_numpy()).agg(_joined)
+    return "unit", of_unit.loc[design.labels].tolist(), {"long_name": "hashes of the texts", "units": "1"}
+
+
+def _joined(hashes: pd.Series) -> str:
+    return " ".join(sorted(hashes))
 
 
 def _ticker(acts: Sequence[Act], progress: Callable[[int, int], None] | None) -> Callable[[], None]:

@@ -73,6 +73,8 @@ class Lesion:
     def __post_init__(self) -> None:
         if self.how not in LESIONS:
             raise DesignError(f"unknown lesion {self.how!r}; choose one of {', '.join(LESIONS)}.")
+        if "member" not in self.roi:
+            raise DesignError(f"a lesion needs an ROI, not a result with {sorted(map(str, self.roi))}.")
         if not bool(self.roi["member"].any()):
             raise DesignError("the ROI has no member, nothing can be lesioned; localize more units.")
         basis = self.roi.attrs.get("basis", UNITS_BASIS)

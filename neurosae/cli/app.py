@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from neurosae.cli import experiments, sessions, studies
-from neurosae.cli.console import set_verbosity
+from neurosae.cli import experiments, exports, sessions, studies
+from neurosae.cli.console import ending_well, set_verbosity
 
 app = typer.Typer(
     name="neurosae",
@@ -33,6 +33,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.report, studies.validate, studies.schema, studies.doctor),
     *(sessions.record, sessions.contrast, sessions.localize, sessions.rsa, sessions.select, sessions.decode),
     *(experiments.lesion, experiments.stimulate),
+    exports.export,
 )
 for verb in VERBS:
-    app.command()(verb)
+    app.command()(ending_well(verb))

@@ -1,13 +1,20 @@
 """What the verbs print: results on stdout, progress and notes on stderr, nothing that a script must parse."""
 
+import functools
 import json
 import logging
+import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tqdm import tqdm
+
+from neurosae.errors import NeurosaeError
+
+BAD_INPUT, INTERRUPTED = 3, 130
 
 
 @dataclass
@@ -50,6 +57,32 @@ def say_summary(summary: Mapping[str, object], *, as_json: bool) -> None:
         return
     for key, value in summary.items():
         say(f"{key.replace('_', ' ')}: {value}")
+
+
+def ending_well(verb: Callable[..., None]) -> Callable[..., None]:
+    """``verb``, but what neurosae raises on purpose ends it with a sentence and an exit code."""
+
+    @functools.wraps(verb)
+    def run(*arguments: object, **options: object) -> None:
+        # a cluster that stops a job sends SIGTERM: it ends as Ctrl-C does
+        former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            verb(*arguments, **options)
+        except NeurosaeError as error:
+            _end(str(error), BAD_INPUT)
+        except KeyboardInterrupt:
+            _end("interrupted; the same command goes on where it stopped.", INTERRUPTED)
+        finally:
+            signal.signal(signal.SIGTERM, former)
+
+    return run
+
+
+def _end(message: str, code: int) -> None:
+    if settings.verbosity >= 2:
+        traceback.print_exc()
+    sys.stderr.write(f"neurosae: {message}\n")
+    raise SystemExit(code)
 
 
 def progress(step: str) -> Callable[[int, int], None]:

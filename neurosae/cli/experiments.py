@@ -35,11 +35,14 @@ def lesion(
     as_json: AsJson = False,
 ) -> None:
     """Lesion an ROI and compare with intact and with matched shams."""
+    ns.report.check_output(out, overwrite=overwrite)
     opened = ns.open_session(session)
     reference = opened[site or opened.sites[0]]
     act = ns.Lesion(ns.load_netcdf(roi), how=kind, reference=reference)
+    name = subject or str(opened.provenance["subject"]["name"])
     table = ns.load_stimuli(stimuli)
-    loaded = ns.load_subject(subject or str(opened.provenance["subject"]["name"]))
+    ns.report.check_readable(table, ns.report.available_card(name), "none")
+    loaded = ns.load_subject(name)
     result = ns.run_causal(
         loaded,
         table,
@@ -72,12 +75,15 @@ def stimulate(
     as_json: AsJson = False,
 ) -> None:
     """Add the direction of a contrast in several doses, beside random directions of equal norm."""
+    ns.report.check_output(out, overwrite=overwrite)
     opened = ns.open_session(session)
     recording = opened[site or opened.sites[0]]
     responses = ns.pool_tokens(recording, window=window, how=how)
     direction = ns.Direction.from_contrast(responses, contrast, layer=layer, reference=recording)
+    name = subject or str(opened.provenance["subject"]["name"])
     table = ns.load_stimuli(stimuli)
-    loaded = ns.load_subject(subject or str(opened.provenance["subject"]["name"]))
+    ns.report.check_readable(table, ns.report.available_card(name), "none")
+    loaded = ns.load_subject(name)
     result = ns.run_causal(
         loaded,
         table,

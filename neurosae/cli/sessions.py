@@ -36,7 +36,8 @@ def record(
     plan = ns.report.check_study(protocol, subject=subject)
     session = ns.report.record_study(plan, out, overwrite=overwrite, progress=progress)
     say_summary(
-        {"session": session.path, "stimuli": len(session.stimuli), "sites": session.sites}, as_json=as_json
+        {"session": session.path, "stimuli": len(session.stimuli), "sites": ", ".join(session.sites)},
+        as_json=as_json,
     )
 
 
@@ -56,6 +57,7 @@ def contrast(
     as_json: AsJson = False,
 ) -> None:
     """Compare two sides of a contrast in every layer and feature."""
+    ns.report.check_output(out, overwrite=overwrite)
     responses = _responses(session, site, window, how)
     result = ns.contrast_map(
         responses, expression, test=test, unit=unit, correct=correct, n_permutations=permutations, seed=seed
@@ -75,6 +77,7 @@ def localize(
     as_json: AsJson = False,
 ) -> None:
     """Choose an ROI from a contrast map."""
+    ns.report.check_output(out, overwrite=overwrite)
     roi = ns.localize(ns.load_netcdf(contrast_map), fraction=fraction, n=n, q=q, absolute=absolute)
     _store(roi, out, overwrite, {"features_chosen": int(roi["member"].sum())}, as_json=as_json)
 
@@ -93,6 +96,7 @@ def rsa(
     as_json: AsJson = False,
 ) -> None:
     """Measure category structure in every layer."""
+    ns.report.check_output(out, overwrite=overwrite)
     responses = _responses(session, site, window, how)
     result = ns.category_rsa(responses, by, index=index, n_permutations=permutations, seed=seed)
     passed = int((result["p_adjusted"] <= 0.05).sum())
@@ -114,6 +118,7 @@ def select(
     as_json: AsJson = False,
 ) -> None:
     """Measure how selective every feature is for one class."""
+    ns.report.check_output(out, overwrite=overwrite)
     responses = _responses(session, site, window, how)
     result = ns.selectivity_index(
         responses, by, index=index, rectify=rectify, n_permutations=permutations, seed=seed
@@ -139,6 +144,7 @@ def decode(
     as_json: AsJson = False,
 ) -> None:
     """Decode classes from held-out items in every layer."""
+    ns.report.check_output(out, overwrite=overwrite)
     responses = _responses(session, site, window, how)
     result = ns.decode(responses, by, groups=groups, select=features, n_permutations=permutations, seed=seed)
     passed = int((result["p_adjusted"] <= 0.05).sum())

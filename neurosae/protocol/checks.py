@@ -126,9 +126,19 @@ def _check_classes(name: str, table: pd.DataFrame, where: str) -> None:
         )
 
 
+def _check_new_texts(tested: pd.DataFrame, selecting: pd.DataFrame, where: str) -> None:
+    shared = sorted(set(tested["text"]) & set(selecting["text"]))
+    if shared:
+        raise ProtocolError(
+            f"{where}: {len(shared)} texts are also among the stimuli that select (first: {shared[0]!r}), so "
+            "that the test would be circular. Test other texts."
+        )
+
+
 def _check_causal(protocol: Protocol, stimuli_by_path: Mapping[Path, pd.DataFrame]) -> None:
     for number, plan in enumerate(protocol.causal):
         table = _stimuli(plan.stimuli, stimuli_by_path, f"causal[{number}].stimuli")
+        _check_new_texts(table, stimuli_by_path[protocol.stimuli], f"causal[{number}].stimuli")
         if "minimal_pair" not in plan.readouts:
             continue
         _check_column("pair", table, f"causal[{number}].readouts: minimal_pair")

@@ -104,6 +104,15 @@ class ContrastPlan(Table):
     site: Site | None = Field(default=None, description="Recorded site analysed; the first one if left out.")
     localize: Localizer | None = Field(default=None, description="Region of interest made from the map.")
 
+    @model_validator(mode="after")
+    def _no_held_out_nuisance(self) -> Self:
+        if self.nuisance and self.localize is not None and self.localize.folds is not None:
+            raise ValueError(
+                "localize.folds measures the region without removing nuisance, and would count its effect. "
+                "Leave out folds or nuisance."
+            )
+        return self
+
 
 class _Named(Table):
     """An analysis of a column of the stimulus table, named after it unless named."""
@@ -169,7 +178,19 @@ class StimulationPlan(Table):
 
     contrast: Name = Field(description="Name of the contrast whose direction is added.")
     layer: Layer = Field(description="Block at which it is added, counted from 0.")
-    dose: tuple[Dose, ...] = Field(min_length=1, description="Multiples of the direction's reference size.")
+    dose: tuple[Dose, ...] = Field(
+        min_length=2, description="Multiples of the direction's reference size; 0 and another of at most 1."
+    )
+
+    @model_validator(mode="after")
+    def _with_slope(self) -> Self:
+        small = {dose for dose in self.dose if abs(dose) <= 1}
+        if len({*self.dose}) < len(self.dose) or 0 not in small or len(small) < 2:
+            raise ValueError(
+                f"doses {list(self.dose)} must differ and hold 0 and another of at most 1 in size, from "
+                "which the slope is taken."
+            )
+        return self
 
 
 class CausalPlan(Table):

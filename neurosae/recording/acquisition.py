@@ -8,12 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from neurosae.errors import SubjectError
 from neurosae.recording.files import sweep_parts
 from neurosae.recording.header import file_attrs
 from neurosae.recording.plan import Plan
 from neurosae.recording.shard import Shard, token_rows
 from neurosae.recording.store import add_shard, entries, is_intact, shard_name
-from neurosae.subject.batching import run_all
+from neurosae.subject.batching import TooLargeError, run_all
 from neurosae.subject.interface import Subject
 
 Progress: TypeAlias = Callable[[int, int], object]
@@ -34,15 +35,16 @@ def run_shards(
     StorageError
         If a file cannot be written; shards that are complete stay.
     """
-    for site in plan.sites:
-        sweep_parts(folder / site / "shards")
+    for place in (folder, *(folder / site for site in plan.sites)):
+        sweep_parts(place)
+        sweep_parts(place / "shards")
     done = _complete_shards(folder, plan)
     writing: Future[None] | None = None
     with ThreadPoolExecutor(max_workers=1) as writer:
         for number, (start, stop) in enumerate(plan.shards):
             if number not in done:
                 report = _shifted(progress, start, len(stimuli))
-                shards = _run_shard(subject, stimuli.iloc[start:stop], plan, start, report)
+                shards = _run_named(subject, stimuli.iloc[start:stop], plan, start, report)
                 _settle(writing)
                 writing = writer.submit(_write, folder, number, shards, header)
             _report(progress, stop, len(stimuli))
@@ -80,6 +82,19 @@ def _complete_shards(folder: Path, plan: Plan) -> set[int]:
             if (name := shard_name(number)) in known and is_intact(folder / site, name, known[name])
         }
     return numbers
+
+
+def _run_named(
+    subject: Subject, stimuli: pd.DataFrame, plan: Plan, start: int, report: Callable[[int], object]
+) -> dict[str, Shard]:
+    """A shard; a text too large for the memory is named by its stimulus."""
+    try:
+        return _run_shard(subject, stimuli, plan, start, report)
+    except TooLargeError as error:
+        label = stimuli["stimulus"].iloc[error.position]
+        raise SubjectError(
+            f"stimulus {label!r}: {error} The same call goes on where it stopped if only memory was short."
+        ) from error
 
 
 def _run_shard(

@@ -69,7 +69,8 @@ def _is_full(path: Path, error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
     parent = next(place for place in path.absolute().parents if place.exists())
-    return isinstance(error, RuntimeError) and shutil.disk_usage(parent).free < _FULL_DISK_BYTES
+    is_vague = isinstance(error, (RuntimeError, PermissionError))  # what netCDF-C says of a full disk
+    return is_vague and shutil.disk_usage(parent).free < _FULL_DISK_BYTES
 
 
 @contextmanager
@@ -163,7 +164,7 @@ def writing_netcdf(path: Path) -> Iterator[netCDF4.Dataset]:
             with netCDF4.Dataset(part, "w", format="NETCDF4_CLASSIC") as file:
                 file.set_fill_off()
                 yield file
-        except RuntimeError as error:
+        except (RuntimeError, PermissionError) as error:
             raise storage_error(path, error) from error
 
 
@@ -186,7 +187,7 @@ def reading_netcdf(path: Path) -> Iterator[netCDF4.Dataset]:
                 file.set_auto_scale(False)
                 file.set_auto_chartostring(False)
                 yield file
-        except (OSError, RuntimeError, KeyError, IndexError) as error:
+        except (OSError, RuntimeError, KeyError, IndexError, ValueError, AttributeError) as error:
             raise CorruptFileError(
                 f"{path}: the file is truncated, altered or of another kind ({error}). Write it again."
             ) from error

@@ -1,5 +1,7 @@
 """What a session says of itself: the stamp written before the subject runs, attributes of its files."""
 
+import hashlib
+import json
 import platform
 import uuid
 from collections.abc import Mapping
@@ -68,6 +70,17 @@ def _versions() -> dict[str, str]:
 def now() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def seal(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of a finished session with the hash of all that it says."""
+    return {**header, "sha256": sealed_sha256(header)}
+
+
+def sealed_sha256(header: Mapping[str, Any]) -> str:
+    """Hash of a header without its own hash, the same before it is written and after it is read."""
+    content = {name: value for name, value in header.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def file_attrs(header: Mapping[str, Any], site: str) -> dict[str, str]:

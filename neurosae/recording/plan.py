@@ -14,15 +14,20 @@ from neurosae.errors import StimulusError, StorageError, SubjectError
 from neurosae.protocol.models import Protocol
 from neurosae.recording.encoding import check_name, encode
 from neurosae.recording.files import check_free_space, check_writable
+from neurosae.recording.lock import LOCK, WRITER
 from neurosae.recording.session import HEADER, read_header
 from neurosae.schema.names import RESERVED
 from neurosae.schema.recordings import stimulus_coords
 from neurosae.schema.spelling import listed
-from neurosae.stimulus.checks import check_lengths, check_tokenized
+from neurosae.stimulus.checks import (
+    check_characters,
+    check_duplicates,
+    check_ids,
+    check_lengths,
+    check_tokenized,
+)
 from neurosae.subject.catalogue import SubjectCard
 from neurosae.subject.interface import Subject, Tokens
-
-LOCK = ".writer.lock"
 
 IDENTITY = ("name", "weights_sha256", "tokenizer_sha256", "dtype", "bos", "prepend_bos")
 """What makes two subjects the same."""
@@ -134,7 +139,12 @@ def chosen_layers(protocol: Protocol, subject: Subject | SubjectCard) -> tuple[i
 
 
 def check_columns(stimuli: pd.DataFrame) -> None:
-    """Refuse stimulus columns that recordings could not keep beside their own."""
+    """Refuse stimuli that files could not keep: odd or repeated labels, NUL, columns that recordings use."""
+    if stimuli.empty:
+        raise StimulusError("the table holds no stimuli, and at least one is needed.")
+    check_characters(stimuli)
+    check_ids(stimuli)
+    check_duplicates(stimuli)
     for name, (_, values) in stimulus_coords(stimuli).items():
         if name in RESERVED:
             raise StimulusError(
@@ -186,7 +196,7 @@ def output_state(out: Path, same: Mapping[str, object], *, overwrite: bool) -> s
 
 def _is_trace(name: str) -> bool:
     """Whether a file is all that a run leaves behind which was killed before it wrote its stamp."""
-    return name == LOCK or name.startswith(f".{HEADER}.part-")
+    return name in (LOCK, WRITER) or name.startswith(f".{HEADER}.part-")
 
 
 def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Plan:

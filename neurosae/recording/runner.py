@@ -2,24 +2,26 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
 
-from neurosae.errors import StorageError
 from neurosae.protocol.models import Protocol
 from neurosae.recording.acquisition import Progress, run_shards
-from neurosae.recording.files import storage_error, write_json
-from neurosae.recording.header import file_attrs, now, register
-from neurosae.recording.plan import LOCK, Plan, check_inputs, check_room, make_plan, output_state
+from neurosae.recording.files import sha256, storage_error, write_json
+from neurosae.recording.header import file_attrs, now, register, seal
+from neurosae.recording.lock import writing_alone
+from neurosae.recording.plan import Plan, check_inputs, check_room, make_plan, output_state
 from neurosae.recording.session import (
     HEADER,
+    PROTOCOL,
+    STIMULI,
     Session,
+    non_finite,
     open_session,
     read_header,
     sinks,
@@ -131,28 +133,10 @@ def _record_into(
     plan: Plan,
     progress: Progress | None,
 ) -> None:
-    with _locked(folder):
+    with writing_alone(folder):
         header = register(folder, protocol, stimuli, plan)
         run_shards(folder, subject, stimuli, plan, header, progress)
         _finish(folder, plan, header)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from recording into ``folder``; a killed process holds no lock."""
-    lock = filelock.FileLock(folder / LOCK, blocking=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise StorageError(f"{folder} is being recorded by another process. Wait for it to end.") from error
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _finish(folder: Path, plan: Plan, header: Mapping[str, Any]) -> None:
@@ -166,24 +150,42 @@ def _finish(folder: Path, plan: Plan, header: Mapping[str, Any]) -> None:
         flagged = Tables(its.stimuli, {**its.rows, "is_sink": is_sink}, its.layers, its.norm)
         write_tables(folder / site, flagged, plan.n_features[site], file_attrs(header, site))
     is_valid = ~(is_sink | some.rows["is_special"])
+    is_broken = np.any([non_finite(its) for its in tables.values()], axis=0)
     counts = {
         "stimuli": len(some.stimuli),
         "tokens": len(is_sink),
         "special": int(some.rows["is_special"].sum()),
         "sinks": int((is_sink & ~some.rows["is_special"]).sum()),
         "valid": int(is_valid.sum()),
+        "non_finite": int(is_broken.sum()),
     }
     finished = {
         "status": "complete",
         "finished": now(),
         "counts": counts,
         "exclusions": _exclusions(some, plan, is_valid),
+        "non_finite": _flagged(some, is_broken),
+        "files": {name: sha256(folder / name) for name in (PROTOCOL, STIMULI)},
     }
-    write_json(folder / HEADER, {**header, **finished})
+    write_json(folder / HEADER, seal({**header, **finished}))
 
 
 def _joined(store: Path, n_shards: int) -> Tables:
     return concatenate([read_tables(store / shard_name(number)) for number in range(n_shards)])
+
+
+def _flagged(tables: Tables, is_broken: np.ndarray) -> list[tuple[str, int]]:
+    """Stimuli with NaN or infinite activations, each with the number of such tokens, and a warning."""
+    labels = tables.stimuli["stimulus"].tolist()
+    n_broken = np.bincount(tables.rows["stimulus_index"][is_broken], minlength=len(labels))
+    flagged = [(label, int(n)) for label, n in zip(labels, n_broken, strict=True) if n]
+    if flagged:
+        warnings.warn(
+            f"{is_broken.sum()} tokens of {len(flagged)} stimuli have NaN or infinite activations, first: "
+            f"{flagged[0][0]!r}. They are kept as they are; leave these stimuli out of statistics.",
+            stacklevel=5,
+        )
+    return flagged
 
 
 def _exclusions(tables: Tables, plan: Plan, is_valid: np.ndarray) -> list[tuple[str, str]]:

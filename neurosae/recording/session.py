@@ -14,13 +14,17 @@ import xarray as xr
 
 from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording.shard import Tables, read_tables
-from neurosae.recording.store import TABLES, Store, damaged_files, open_store
+from neurosae.recording.store import TABLES, Store, open_store
 from neurosae.schema.names import NO_TARGET, NO_WORD, SINK_RATIO
 from neurosae.schema.recordings import recording_array
 from neurosae.schema.spelling import listed
 
 SCHEMA = "neurosae-recording/1"
 HEADER, PROTOCOL, STIMULI = "session.json", "protocol.toml", "stimuli.tsv"
+
+_STAMPED = ("status", "sites", "provenance", "config", "config_sha256")
+_NEEDED = {False: _STAMPED, True: (*_STAMPED, "counts", "exclusions")}
+"""What a header holds, by whether the session is complete."""
 
 _BLOCK_BYTES = 64 * 2**20
 _PADDING = {"token_id": -1, "char_start": -1, "char_end": -1, "word_index": NO_WORD, "rel_target": NO_TARGET}
@@ -38,8 +42,9 @@ class Session:
     sites : recorded sites
     provenance : subject, stimuli, protocol and recording, by name and hash
     exclusions : table of stimuli that were cut or hold no valid token, with columns ``stimulus``, ``reason``
-    counts : ``stimuli``, ``tokens``, and of these ``special``, ``sinks`` (not special) and ``valid``. Sinks
-        are judged by residual norms: where no residual site is recorded, none is found
+    counts : ``stimuli``, ``tokens``, and of these ``special``, ``sinks`` (not special), ``valid`` and
+        ``non_finite`` (NaN or infinite activations at any site, kept as they are). Sinks are judged by
+        residual norms: where no residual site is recorded, none is found
     """
 
     path: Path
@@ -169,7 +174,8 @@ def _padded_fields(tables: Tables, *, mask: bool) -> dict[str, np.ndarray]:
 def sinks(tables: Tables) -> np.ndarray:
     """Which tokens are attention sinks, judged by their residual norms.
 
-    is_sink = norm > SINK_RATIO x median norm of the layer over non-special tokens, at any layer.
+    is_sink = norm > SINK_RATIO x median norm of the layer over non-special tokens, at any layer. A norm that
+    is NaN or infinite makes no sink: such a token stays in sight.
 
     Returns
     -------
@@ -179,10 +185,16 @@ def sinks(tables: Tables) -> np.ndarray:
     ------
     Sun et al. 2024 (massive activations).
     """
-    ordinary = tables.norm[~tables.rows["is_special"]]
-    if not len(ordinary):
-        return np.zeros(len(tables.norm), dtype=bool)
-    return (tables.norm > SINK_RATIO * np.nanmedian(ordinary, axis=0)).any(axis=1)
+    norm = np.where(np.isfinite(tables.norm), tables.norm, np.nan)
+    ordinary = norm[~tables.rows["is_special"]]
+    is_known = np.isfinite(ordinary).any(axis=0)
+    median = np.nanmedian(ordinary[:, is_known], axis=0)
+    return (norm[:, is_known] > SINK_RATIO * median).any(axis=1) & np.isfinite(tables.norm).all(axis=1)
+
+
+def non_finite(tables: Tables) -> np.ndarray:
+    """Which tokens have a NaN or infinite activation at any layer: (row,) bool."""
+    return ~np.isfinite(tables.norm).all(axis=1)
 
 
 def open_session(path: Path | str) -> Session:
@@ -214,7 +226,7 @@ def open_session(path: Path | str) -> Session:
     header = read_header(path)
     if header["status"] != "complete":
         raise StorageError(f"{path}: the session is not finished. Call record again to continue it.")
-    text = (path / PROTOCOL).read_text(encoding="utf-8")
+    text, protocol = _read_protocol(path / PROTOCOL)
     sites = tuple(header["sites"])
     for site in sites:
         open_store(path / site)
@@ -222,7 +234,7 @@ def open_session(path: Path | str) -> Session:
     stimuli.attrs = dict(header["provenance"]["stimuli"])
     return Session(
         path=path,
-        protocol=tomllib.loads(text),
+        protocol=protocol,
         protocol_text=text,
         stimuli=stimuli,
         sites=sites,
@@ -253,16 +265,15 @@ def read_header(path: Path) -> dict[str, Any]:
         raise StorageError(
             f"{path} has format {schema}, this version reads {SCHEMA}. Install the neurosae that wrote it."
         )
+    missing = [name for name in _NEEDED[header.get("status") == "complete"] if name not in header]
+    if missing:
+        raise CorruptFileError(f"{path / HEADER}: the file is damaged (no {missing[0]!r}). Record again.")
     return dict(header)
 
 
-def damaged(path: Path | str) -> list[str]:
-    """Files of a session that are no longer what was written, by SHA-256; empty if all is well.
-
-    Raises
-    ------
-    StorageError
-        If ``path`` holds no session.
-    """
-    sites = read_header(Path(path))["sites"]
-    return [f"{site}/{name}" for site in sites for name in damaged_files(Path(path) / site)]
+def _read_protocol(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(f"{path}: the file is missing or damaged ({error}). Restore it.") from error

@@ -9,6 +9,7 @@ import netCDF4
 import numpy as np
 import pandas as pd
 
+from neurosae.errors import StorageError
 from neurosae.recording.files import reading_netcdf, writing_netcdf
 from neurosae.recording.portable import CHECKSUM, get_variable, make_variable, put_variable
 from neurosae.recording.words import relative_to_target, word_index
@@ -90,7 +91,10 @@ def _column(stimuli: pd.DataFrame, name: str) -> list[int]:
 def norms(activation: np.ndarray) -> np.ndarray:
     """Euclidean norm of each token at each layer: (row, layer, feature) to (row, layer) float32."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.sqrt(np.einsum("rlf,rlf->rl", activation, activation))
+        norm = np.sqrt(np.einsum("rlf,rlf->rl", activation, activation))
+        if not np.isfinite(norm).all():  # squares of large but finite activations overflow in float32
+            norm = np.linalg.norm(activation.astype(np.float64), axis=2).astype(np.float32)
+    return norm
 
 
 def write_shard(path: Path, shard: Shard, attrs: Mapping[str, object]) -> None:
@@ -161,10 +165,22 @@ def read_tables(path: Path) -> Tables:
     return Tables(stimuli, rows, variables["layer"][1], variables["norm"][1])
 
 
-def read_activation(path: Path, layer: int | None, start: int, stop: int, features: slice) -> np.ndarray:
-    """Activations (row, feature) of some rows: the ``layer``-th of a shard, or (None) of a layer file."""
+def read_activation(
+    path: Path, layer: int | None, start: int, stop: int, features: slice, origin: str = ""
+) -> np.ndarray:
+    """Activations (row, feature) of some rows: the ``layer``-th of a shard, or (None) of a layer file.
+
+    Raises
+    ------
+    StorageError
+        If ``origin`` is given and the file belongs to another recording than the one of that id.
+    CorruptFileError
+        If the file fails its checksum.
+    """
     key = (slice(start, stop), features) if layer is None else (slice(start, stop), layer, features)
     with reading_netcdf(path) as file:
+        if origin and file.getncattr("id") != origin:
+            raise StorageError(f"{path} was recorded anew since it was opened. Open the session again.")
         return np.asarray(file["activation"][key])
 
 

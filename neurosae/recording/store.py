@@ -44,6 +44,7 @@ class Store:
     n_features : length of the last dim
     files : shards in their order, or one file per layer
     bounds : (n_shards + 1,) first row of each shard, then the number of rows; (0, n_rows) for layer files
+    origin : id of the recording; files that were replaced by those of another are refused
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Store:
     files: tuple[str, ...]
     bounds: tuple[int, ...]
     is_consolidated: bool
+    origin: str = ""
 
     def read(self, layer: int, start: int, stop: int, features: slice = slice(None)) -> np.ndarray:
         """Activations of rows ``start`` to ``stop`` at the ``layer``-th layer: (row, feature) float32.
@@ -62,9 +64,11 @@ class Store:
             If a file fails its checksum.
         """
         if self.is_consolidated:
-            return read_activation(self.folder / self.files[layer], None, start, stop, features)
+            return read_activation(self.folder / self.files[layer], None, start, stop, features, self.origin)
         parts = [
-            read_activation(self.folder / file, layer, max(start - a, 0), min(stop, b) - a, features)
+            read_activation(
+                self.folder / file, layer, max(start - a, 0), min(stop, b) - a, features, self.origin
+            )
             for file, a, b in zip(self.files, self.bounds[:-1], self.bounds[1:], strict=True)
             if a < stop and start < b
         ]
@@ -123,13 +127,16 @@ def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise CorruptFileError(f"{path}: line {number} is no JSON ({error}). Record again.") from error
-    if not isinstance(entry, dict):
+    is_whole = isinstance(entry, dict) and (
+        entry.get("status") == CONSOLIDATED or {"bytes", "sha256"} <= entry.keys()
+    )
+    if not is_whole:
         raise CorruptFileError(f"{path}: line {number} is no entry of a manifest. Record again.")
-    return entry
+    return dict(entry)
 
 
 def entries(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
-    """Last manifest entry of each file of a ``kind``, 'shard' or 'layer', by file name."""
+    """Last manifest entry of each file of a ``kind``, 'shard', 'layer' or 'tables', by file name."""
     return {entry[kind]: entry for entry in read_manifest(folder) if kind in entry}
 
 
@@ -144,7 +151,8 @@ def is_intact(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
 def damaged_files(folder: Path) -> list[str]:
     """Files of a store that are missing or no longer what was written; reads every byte."""
     kind = "layer" if _is_consolidated(folder) else "shard"
-    return [name for name, entry in entries(folder, kind).items() if not is_intact(folder, name, entry)]
+    written = entries(folder, kind) | entries(folder, "tables")
+    return [name for name, entry in written.items() if not is_intact(folder, name, entry)]
 
 
 def write_tables(folder: Path, tables: Tables, n_features: int, attrs: Mapping[str, object]) -> None:
@@ -152,20 +160,24 @@ def write_tables(folder: Path, tables: Tables, n_features: int, attrs: Mapping[s
     with writing_netcdf(folder / TABLES) as file:
         put_tables(file, tables)
         file.setncatts({**attrs, "n_features": np.int32(n_features)})
+    _enter(folder, {"tables": TABLES}, TABLES)
 
 
 def open_store(folder: Path) -> Store:
-    """A finished store, its files checked by size.
+    """A finished store, its tables checked by SHA-256 and its other files by size.
 
     Raises
     ------
     StorageError
         If the store is not finished.
     CorruptFileError
-        If a file is missing, truncated or longer than it was written.
+        If a file is missing, truncated or longer than it was written, or the tables were altered.
     """
     if not (folder / TABLES).exists():
         raise StorageError(f"{folder}: the recording is not finished. Call record again to continue it.")
+    for name, entry in entries(folder, "tables").items():
+        if not is_intact(folder, name, entry):
+            raise CorruptFileError(f"{folder / name} is not what was written. Restore it or record again.")
     tables = read_tables(folder / TABLES)
     is_consolidated = _is_consolidated(folder)
     files = entries(folder, "layer" if is_consolidated else "shard")
@@ -178,7 +190,8 @@ def open_store(folder: Path) -> Store:
         raise CorruptFileError(f"{folder}: the manifest names {sum(counts)} of {n_rows} rows. Record again.")
     bounds = tuple(int(bound) for bound in np.cumsum([0, *counts]))
     layers = tuple(int(layer) for layer in tables.layers)
-    return Store(folder, layers, _n_features(folder), tuple(names), bounds, is_consolidated)
+    n_features, origin = _identity(folder)
+    return Store(folder, layers, n_features, tuple(names), bounds, is_consolidated, origin)
 
 
 def _is_consolidated(folder: Path) -> bool:
@@ -192,9 +205,9 @@ def _check_size(path: Path, expected: int) -> None:
         raise CorruptFileError(f"{path} is {was}; {expected} bytes were written. Restore it or record again.")
 
 
-def _n_features(folder: Path) -> int:
+def _identity(folder: Path) -> tuple[int, str]:
     with reading_netcdf(folder / TABLES) as file:
-        return int(file.getncattr("n_features"))
+        return int(file.getncattr("n_features")), str(file.getncattr("id"))
 
 
 def consolidate(folder: Path) -> None:

@@ -69,26 +69,23 @@ def contrast_section(study: Study, table: ContrastPlan) -> Section:
 def _roi_parts(
     study: Study, table: ContrastPlan, cmap: xr.Dataset
 ) -> tuple[tuple[str, ...], tuple[Picture, ...], tuple[Finding, ...]]:
-    roi = study.shelf.dataset(f"roi-{table.name}")
-    held_out = study.shelf.dataset(f"held_out-{table.name}")
-    per_layer = roi["member"].sum(FEATURE)
-    finding = held_out_finding(table.name, held_out)
-    text = say(
-        "held_out",
-        held_out=held_out,
-        finding=finding,
-        n_members=int(per_layer.sum()),
-        fullest=int(per_layer[LAYER].values[int(np.argmax(per_layer.values))]),
-        n_fullest=int(per_layer.max()),
-        n=count_units(held_out),
-    )
     layer, feature = _strongest(cmap)
-    strip = say("strip_caption", layer=layer, feature=feature)
-    pictures = (
-        picture(plot_held_out(held_out), say("held_out_caption")),
-        picture(_strip(study, table, layer, feature), strip, wide=True),
+    strip = picture(
+        _strip(study, table, layer, feature), say("strip_caption", layer=layer, feature=feature), wide=True
     )
-    return (text,), pictures, (finding,)
+    per_layer = study.shelf.dataset(f"roi-{table.name}")["member"].sum(FEATURE)
+    size = {
+        "n_members": int(per_layer.sum()),
+        "fullest": int(per_layer[LAYER].values[int(np.argmax(per_layer.values))]),
+        "n_fullest": int(per_layer.max()),
+    }
+    if table.localize is None or table.localize.folds is None:
+        return (say("roi", **size),), (strip,), ()
+    held_out = study.shelf.dataset(f"held_out-{table.name}")
+    finding = held_out_finding(table.name, held_out)
+    text = say("held_out", held_out=held_out, finding=finding, n=count_units(held_out))
+    overview = picture(plot_held_out(held_out), say("held_out_caption"))
+    return (f"{say('roi', **size)} {text}",), (overview, strip), (finding,)
 
 
 def _strongest(cmap: xr.Dataset) -> tuple[int, int]:

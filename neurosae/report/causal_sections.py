@@ -6,9 +6,12 @@ from neurosae.plotting import plot_dose_response, plot_lesion
 from neurosae.protocol.tables import CausalPlan
 from neurosae.report.context import Study
 from neurosae.report.figures import picture
-from neurosae.report.findings import Finding, causal_findings, count_units, number, smallest_p
+from neurosae.report.findings import Finding, causal_findings, count_units, number
 from neurosae.report.prose import say
 from neurosae.report.section import Section
+
+MATCHED_SHARE = 0.2
+"""Share of a sham's features without a close match beyond which it is not called matched."""
 
 
 def causal_section(study: Study, table: CausalPlan) -> Section:
@@ -38,6 +41,7 @@ def _lesion(
         sham_mean=one["effect_sham"].mean(),
         n_sham=one.sizes["sham"],
         stimuli=table.stimuli.name,
+        is_matched=float(one["n_outside"].mean()) <= MATCHED_SHARE * n_members,
     )
     check = say(
         "manipulation",
@@ -66,6 +70,7 @@ def _stimulation(table: CausalPlan, causal: xr.Dataset, slopes: xr.Dataset, head
         readout=headline,
         doses=", ".join(f"{dose:g}" for dose in table.stimulation.dose) if table.stimulation else "",
         n_sham=causal.sizes["sham"],
+        p_unit=slopes["p"].sel(act=table.name, readout=headline),
     )
     pictures = tuple(
         picture(plot_dose_response(causal, act=table.name, readout=name), say("dose_caption", readout=name))
@@ -86,9 +91,9 @@ def dissociation_section(study: Study, first: str, second: str) -> Section:
         lo=float(result["interaction_lo"]),
         hi=float(result["interaction_hi"]),
         p=float(result["p"]),
-        p_floor=smallest_p(result),
+        p_floor=1 / (int(result["n_sham"]) + 1),
         n=int(result["n_units"].sum()),
-        note=f"z = {number(float(z[0]))} and {number(float(z[1]))}",
+        note=f"z = {number(float(z[0]))} and {number(float(z[1]))}, rank among shams",
     )
     text = say("dissociation", first=first, second=second, z=z, finding=finding)
     title = f"Dissociation: {first} against {second}"
@@ -103,8 +108,8 @@ def _slope_finding(name: str, slopes: xr.Dataset, readout: str) -> Finding:
         effect=float(one["slope"]),
         lo=float(one["slope_lo"]),
         hi=float(one["slope_hi"]),
-        p=float(one["p"]),
-        p_floor=smallest_p(slopes),
+        p=float(one["p_sham"]),
+        p_floor=1 / (slopes.sizes["sham"] + 1),
         n=count_units(slopes),
-        note="sign-flip over units",
+        note=f"rank among {slopes.sizes['sham']} random directions",
     )

@@ -11,10 +11,11 @@ from neurosae.causal.direction import Direction
 from neurosae.causal.effects import dissociate, dose_response
 from neurosae.causal.experiment import run_causal
 from neurosae.causal.perturbation import Lesion, Stimulation
-from neurosae.errors import ProtocolError
+from neurosae.errors import ProtocolError, StorageError
 from neurosae.protocol.models import Protocol
 from neurosae.protocol.tables import CausalPlan, ContrastPlan, LesionPlan, StimulationPlan
 from neurosae.report.context import Study
+from neurosae.schema.provenance import provenance
 from neurosae.subject.interface import Subject
 
 
@@ -35,8 +36,21 @@ def run_causal_plan(
             progress=progress,
         ),
     )
+    _check_same_stimuli(table, result, stimuli)
     if table.stimulation is not None:
-        study.shelf.dataset(f"dose_response-{table.name}", lambda: dose_response(result))
+        slopes = partial(dose_response, result, seed=study.protocol.seed)
+        study.shelf.dataset(f"dose_response-{table.name}", slopes)
+
+
+def _check_same_stimuli(table: CausalPlan, result: xr.Dataset, stimuli: pd.DataFrame) -> None:
+    """Refuse a result on the shelf whose stimuli have changed since."""
+    tested = provenance(result).get("stimuli")
+    known = tested.get("sha256") if isinstance(tested, dict) else None
+    if known != stimuli.attrs.get("sha256"):
+        raise StorageError(
+            f"causal experiment {table.name}: {table.stimuli.name} has changed since the result there was "
+            "made. Run into another folder, or with --overwrite."
+        )
 
 
 def _perturbation(study: Study, table: CausalPlan) -> Lesion | Stimulation:
@@ -74,9 +88,15 @@ def run_dissociations(study: Study) -> None:
 
 
 def dissociable(protocol: Protocol) -> list[tuple[str, str]]:
-    """Names of successive experiments that lesion the same ROI, so that their effects can be compared."""
-    lesions = [(table.name, table.lesion.roi) for table in protocol.causal if table.lesion is not None]
-    return [(a, b) for (a, roi), (b, other) in itertools.pairwise(lesions) if roi == other]
+    """Names of successive experiments that do the same lesion, beside the same shams, on different tasks."""
+    lesions = [table for table in protocol.causal if table.lesion is not None]
+    return [
+        (first.name, second.name)
+        for first, second in itertools.pairwise(lesions)
+        if (first.lesion, first.controls) == (second.lesion, second.controls)
+        and first.stimuli != second.stimuli
+        and "minimal_pair" in {*first.readouts} & {*second.readouts}
+    ]
 
 
 def _dissociate(study: Study, first: str, second: str) -> xr.Dataset:

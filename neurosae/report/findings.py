@@ -110,7 +110,10 @@ def layer_finding(
 def smallest_p(result: xr.Dataset) -> float:
     """The smallest p that a result's permutations allow; 0 if it does not say how many there were."""
     n_permutations = int(result.attrs.get("n_permutations", 0))
-    return 1 / (n_permutations + 1) if n_permutations else 0.0
+    if not n_permutations:
+        return 0.0
+    is_exact = bool(result.attrs.get("exact", 0))
+    return 1 / n_permutations if is_exact else 1 / (n_permutations + 1)
 
 
 def count_units(result: xr.Dataset) -> int:

@@ -88,7 +88,7 @@ def methods_section(study: Study) -> Section:
         how=protocol.responses.how,
     )
     sha = study.session.provenance["protocol"]["sha256"]
-    closing = say("inference", planned=protocol.planned, sha=sha)
+    closing = say("inference", planned=protocol.planned, sha=sha, unit=unit_column(study.session.stimuli))
     return Section("Methods", "methods", (opening, *_analyses(study, protocol), closing))
 
 
@@ -102,7 +102,10 @@ def _analyses(study: Study, protocol: Protocol) -> tuple[str, ...]:
     return (
         *(say("methods_contrast", table=t, cmap=load(f"contrast_map-{t.name}")) for t in protocol.contrasts),
         *(_rsa(study, t) for t in protocol.rsa),
-        *(say("methods_selectivity", table=t) for t in protocol.selectivity),
+        *(
+            say("methods_selectivity", table=t, index=load(f"selectivity-{t.name}"))
+            for t in protocol.selectivity
+        ),
         *(say("methods_decoding", table=t, decoding=load(f"decode-{t.name}")) for t in protocol.decoding),
         *(say("methods_causal", table=t, causal=load(f"causal-{t.name}")) for t in protocol.causal),
     )

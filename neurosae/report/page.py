@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from neurosae.errors import StorageError
 from neurosae.recording.files import write_text
 from neurosae.report.analysis_sections import (
     contrast_section,
@@ -49,8 +50,17 @@ def _plain(finding: Finding) -> dict[str, object]:
 
 
 def load_findings(folder: Path) -> list[Finding]:
-    """The findings of a report that was written before."""
-    stored = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
+    """The findings of a report that was written before.
+
+    Raises
+    ------
+    StorageError
+        If the folder holds no finished study.
+    """
+    try:
+        stored = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise StorageError(f"{folder} holds no findings: no study was finished there. Run one.") from None
     return [_finding(one) for one in stored]
 
 

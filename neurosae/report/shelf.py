@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from neurosae.errors import StorageError
+from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.schema.provenance import Labelled
 
@@ -43,4 +43,7 @@ class Shelf:
                 raise StorageError(f"{path} is missing: the study is not finished. Run it again.")
             self.folder.mkdir(exist_ok=True)
             save_netcdf(compute(), path)
-        return load_netcdf(path)
+        try:
+            return load_netcdf(path)
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{error} Delete it and run again: it will be computed anew.") from error

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurosae.errors import CorruptFileError
-from neurosae.recording.session import HEADER, damaged, open_session
+from neurosae.errors import CorruptFileError, StorageError
+from neurosae.recording.files import check_writable
+from neurosae.recording.session import HEADER, open_session
+from neurosae.recording.upkeep import damaged
 from neurosae.report.study import StudyPlan, available_card, check_readable, check_study
 from neurosae.stimulus.balance import balance_report, design_report
 from neurosae.stimulus.load import load_stimuli
@@ -22,6 +24,19 @@ class Validation:
 
     text: str
     summary: Mapping[str, object]
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse a result's file that is there already or could not be written, before anything is computed.
+
+    Raises
+    ------
+    StorageError
+        With the path and what to do.
+    """
+    if path.exists() and not overwrite:
+        raise StorageError(f"{path} exists. Give another name, or --overwrite.")
+    check_writable(path.parent)
 
 
 def validate(target: Path | str, *, subject: str | None = None, surprisal: bool = False) -> Validation:
@@ -52,13 +67,13 @@ def validate(target: Path | str, *, subject: str | None = None, surprisal: bool 
 
 
 def _session(path: Path) -> Validation:
-    session = open_session(path)
     bad = damaged(path)
     if bad:
         raise CorruptFileError(
-            f"{path}: {len(bad)} files are not what was written, first: {bad[0]}. Record again, with "
-            "--overwrite."
+            f"{path}: {len(bad)} files are not what was written: {', '.join(bad)}. Restore them, or record "
+            "again with --overwrite."
         )
+    session = open_session(path)
     summary = {"session": path, "sites": ", ".join(session.sites), **session.counts}
     lines = [f"{key}: {value}" for key, value in summary.items()]
     return Validation("\n".join([*lines, "every file is what was written"]), summary)

@@ -4,6 +4,7 @@ A model is deterministic, so tokens and repetitions are no replicates; items are
 contrast map) carry the units they saw, so that a later test on the same units can be refused.
 """
 
+import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -41,11 +42,28 @@ def unit_column(table: pd.DataFrame, unit: str = "auto") -> str:
 
 
 def unit_keys(labelled: Labelled, unit: str = "auto") -> set[str]:
-    """Keys of all stimuli and of all their units, prefixed by the stimulus set: sets do not collide."""
+    """Keys by which a stimulus is recognised when it turns up again, whatever the unit of either analysis.
+
+    One key for each label in ``unit`` and in every column of `UNIT_COLUMNS` that is there, prefixed by the
+    stimulus set so that sets do not collide; and one for each text, without prefix, because the same text is
+    the same observation in whatever set it stands.
+
+    Examples
+    --------
+    >>> table = {"stimulus": ["s1"], "item": ("stimulus", ["x"]), "text": ("stimulus", ["A  word."])}
+    >>> sorted(unit_keys(xr.Dataset(coords=table)))
+    ['/item/x', '/stimulus/s1', 'text/96bc89526f92']
+    """
     columns = {str(n): c.values for n, c in labelled.coords.items() if c.dims == (STIMULUS,)}
     prefix = stimulus_set(labelled)
-    named = {STIMULUS, unit_column(pd.DataFrame(columns), unit)}
-    return {f"{prefix}/{column}/{label}" for column in named for label in columns[column]}
+    named = {name for name in UNIT_COLUMNS if name in columns} | {unit_column(pd.DataFrame(columns), unit)}
+    keys = {f"{prefix}/{column}/{label}" for column in named for label in columns[column] if label != ""}
+    return keys | {f"text/{text_digest(text)}" for text in columns.get("text", ())}
+
+
+def text_digest(text: str) -> str:
+    """Hash of a text, upper and lower case and runs of white space alike."""
+    return hashlib.sha256(" ".join(str(text).casefold().split()).encode()).hexdigest()[:12]
 
 
 def with_seen(selection: xr.Dataset, keys: Iterable[str]) -> xr.Dataset:

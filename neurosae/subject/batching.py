@@ -1,5 +1,6 @@
 """Which texts run together, and what happens when they do not fit into memory."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,11 +9,24 @@ import numpy as np
 from neurosae.errors import SubjectError
 from neurosae.subject.interface import Readings, Subject, Tokens
 
+_LOG = logging.getLogger(__name__)
+
 WASTE = 0.05
 """Largest share of padding among the tokens that are run."""
 
 _ALLOWANCES = (64, 32, 16, 8, 4, 2, 1, 0)
 """Padding tokens a small batch may hold beyond that share: fewer batches first, less padding if need be."""
+
+
+class TooLargeError(SubjectError):
+    """One text alone does not fit into memory; ``position`` is its place among those that were to run."""
+
+    def __init__(self, position: int, n_tokens: int) -> None:
+        super().__init__(
+            f"a text of {n_tokens} tokens alone does not fit into memory; shorten it, ask for fewer "
+            "layers or sites, or load the subject with dtype='bfloat16'."
+        )
+        self.position = position
 
 
 def batches(tokens: Sequence[Tokens], batch_tokens: int) -> list[np.ndarray]:
@@ -98,7 +112,7 @@ def run_all(
 
     Raises
     ------
-    SubjectError
+    TooLargeError
         If one text alone does not fit into memory.
 
     Examples
@@ -114,11 +128,14 @@ def run_all(
     while waiting:
         batch = waiting.pop()
         readings = _attempt(subject, [tokens[number] for number in batch], kwargs)
+        if readings is None and len(batch) == 1:
+            raise TooLargeError(int(batch[0]), len(tokens[batch[0]]))
         if readings is None:
             batch_tokens = max(1, max(len(tokens[number]) for number in batch) * len(batch) // 2)
             left = np.concatenate([batch, *waiting[::-1]])
             again = batches([tokens[number] for number in left], batch_tokens)
             waiting = [left[part] for part in again][::-1]
+            _LOG.info("batches hold at most %d tokens from here on", batch_tokens)
             continue
         yield batch, readings
         if progress is not None:
@@ -132,11 +149,7 @@ def _attempt(subject: Subject, tokens: Sequence[Tokens], kwargs: dict[str, Any])
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(tokens) == 1:
-            raise SubjectError(
-                f"a text of {len(tokens[0])} tokens alone does not fit into memory; shorten it, ask for "
-                "fewer layers or sites, or load the subject with dtype='bfloat16'."
-            ) from error
+        _LOG.info("a batch of %d texts does not fit into memory (%s)", len(tokens), type(error).__name__)
     return None
 
 

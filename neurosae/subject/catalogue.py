@@ -138,7 +138,9 @@ def _smollm2_card(name: str) -> SubjectCard:
 def _folder_card(name: str) -> SubjectCard:
     folder = hub.local_folder(name)
     if folder is None:
-        return SubjectCard(name, 0, 0, 0, False, hub.how_to_get(name), (), lambda: _refuse(name))
+        advice = nearest(name, _CARDS)[2:].capitalize()
+        how_to_get = f"{advice} {hub.how_to_get(name)}".strip()
+        return SubjectCard(name, 0, 0, 0, False, how_to_get, (), lambda: _refuse(name))
     tokenizer = SubjectTokenizer(folder)
     return SubjectCard(
         name,

@@ -52,6 +52,7 @@ def diagnose() -> dict[str, str]:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{f"package {name}": _version(name) for name in PACKAGES},
         **{f"subject {card.name}": _subject(card) for card in list_subjects()},
+        "dictionaries": "none is shipped yet; load a local sae-lens folder with load_dictionary",
         "cache": f"{cache} ({folder_bytes(cache) / 1e6:.0f} MB; set NEUROSAE_CACHE to move it)",
         "gpu": _gpu(),
     }

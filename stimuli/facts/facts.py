@@ -97,7 +97,7 @@ TOPICS: dict[str, list[Group]] = {
             """),
             near=facts("""
                 Boots: rubber denim wool; Belts: denim rubber metal; Mittens: leather denim
-                Bathtubs: metal clay glass; Flowerpots: porcelain metal glass; Bottles: metal porcelain clay
+                Bathtubs: metal clay glass; Flowerpots: porcelain metal glass; Bottles: metal porcelain clay paper
                 Bricks: porcelain glass; Coins: porcelain; Jeans: leather; Books: leather
             """),
         )
@@ -166,7 +166,7 @@ TOPICS: dict[str, list[Group]] = {
                 kangaroo: joey; swan: cygnet; bear: cub; butterfly: caterpillar
             """),
             near=facts(
-                "goose: chick; swan: chick; duck: chick; deer: calf kid; sheep: kid; goat: lamb; lion: kitten"
+                "goose: chick; swan: chick; duck: chick; deer: calf kid; sheep: kid; goat: lamb chick; lion: kitten"
             ),
         )
     ],

@@ -120,7 +120,7 @@ THING_ADJECTIVES = ["", "old "]
 DEMONSTRATIVES = {0: ("this", "that"), 1: ("these", "those")}
 
 GENDERED = {
-    "himself": regular("king uncle boy father monk prince grandfather waiter groom actor"),
+    "himself": regular("king uncle boy father monk prince grandfather brother groom son"),
     "herself": regular("queen aunt girl mother nun widow grandmother daughter sister bride"),
 }
 REFLEXIVE_PREDICATES = [
