@@ -97,8 +97,9 @@ TOPICS: dict[str, list[Group]] = {
             """),
             near=facts("""
                 Boots: rubber denim wool; Belts: denim rubber metal; Mittens: leather denim
-                Bathtubs: metal clay glass; Flowerpots: porcelain metal glass; Bottles: metal porcelain clay paper
-                Bricks: porcelain glass; Coins: porcelain; Jeans: leather; Books: leather
+                Bathtubs: metal clay glass; Flowerpots: porcelain metal glass
+                Bottles: metal porcelain clay paper; Bricks: porcelain glass; Coins: porcelain
+                Jeans: leather; Books: leather
             """),
         )
     ],
@@ -165,9 +166,10 @@ TOPICS: dict[str, list[Group]] = {
                 hen: chick; duck: duckling; goose: gosling; frog: tadpole; deer: fawn; goat: kid
                 kangaroo: joey; swan: cygnet; bear: cub; butterfly: caterpillar
             """),
-            near=facts(
-                "goose: chick; swan: chick; duck: chick; deer: calf kid; sheep: kid; goat: lamb chick; lion: kitten"
-            ),
+            near=facts("""
+                goose: chick; swan: chick; duck: chick; deer: calf kid; sheep: kid
+                goat: lamb chick; lion: kitten
+            """),
         )
     ],
 }
