@@ -208,3 +208,8 @@ def test_the_message_for_an_unknown_name_reads_as_a_whole(table):
         "contrast 'sound > joy': no condition 'sound'. "
         "Conditions: a, b, c, emotion, fear, joy, length, neutral. Other factors: size."
     )
+
+
+def test_missing_numbers_in_another_column_do_no_harm():
+    table = pd.DataFrame({"condition": ["a", "b"], "frequency": [1.5, float("nan")]})
+    assert parse_contrast("a > b", table).weights == {("a",): 1.0, ("b",): -1.0}

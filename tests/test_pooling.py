@@ -386,3 +386,16 @@ def test_every_name_that_responses_and_files_use_is_reserved():
 def test_responses_are_no_recording():
     with pytest.raises(DesignError, match="a recording needs dims"):
         pool_tokens(pool_tokens(recording()))
+
+
+@pytest.mark.parametrize("how", ["mean", "sum", "max", "rate", "mean_active", "last"])
+def test_a_nan_that_the_model_made_is_never_turned_into_a_number(how):
+    recording = planted_recording(n_items=3)
+    last = int(np.flatnonzero(recording["valid"].values[0])[-1])
+    values = recording.values.copy()
+    values[0, last, 1, 4] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pooled = pool_tokens(recording.copy(data=values), how=how)
+    assert np.isnan(pooled.values[0, 1, 4])
+    assert np.isfinite(pooled.values[1:]).all() or how == "mean_active"

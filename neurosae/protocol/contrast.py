@@ -104,7 +104,7 @@ def parse_contrast(text: str, table: pd.DataFrame) -> Contrast:
 
 
 def factor_levels(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Levels of every factor of a stimulus table, sorted; an empty cell is no level.
+    """Levels of every factor of a stimulus table, sorted; an empty or missing cell is no level.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def factor_levels(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     {'condition': ('a', 'b'), 'size': ('big',)}
     """
     names = [str(name) for name in table.columns if name not in NOT_FACTORS]
-    return {name: tuple(sorted(set(table[name].astype(str)) - {""})) for name in names}
+    return {name: tuple(sorted(set(table[name].dropna().astype(str)) - {""})) for name in names}
 
 
 def _levels(text: str, side: Weights, factors: Factors) -> dict[tuple[str, str], float]:

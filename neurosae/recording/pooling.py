@@ -45,11 +45,11 @@ def _max(values: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def _rate(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return _mean((values > 0).astype(np.float32), window)
+    return _mean(np.where(np.isnan(values), np.nan, values > 0), window)
 
 
 def _mean_active(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    is_active = (values > 0) & window[..., None]
+    is_active = ~(values <= 0) & window[..., None]  # NaN counts as active, so that it shows in the result
     total, count = np.where(is_active, values, 0).sum(axis=1, dtype=np.float64), is_active.sum(axis=1)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
