@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 import neurosae as ns
-from neurosae.errors import ProtocolError, StimulusError, StorageError, SubjectError
+from neurosae.errors import DesignError, ProtocolError, StimulusError, StorageError, SubjectError
 from neurosae.report.findings import Finding
 from neurosae.report.prose import say
 from tests.studies import PROTOCOL, write_study
@@ -213,3 +213,16 @@ def test_verdict_depends_on_what_the_shams_can_tell(n_sham, verdict):
     floor = 1 / (n_sham + 1)
     finding = Finding("lesion", "bits", -4.0, p=floor, p_floor=floor)
     assert verdict in say("verdict", finding=finding, sham_mean=-1.0)
+
+
+@pytest.mark.parametrize("kept", [4, 12])
+def test_too_few_groups_for_the_folds_are_refused_before_a_model_is_loaded(tmp_path, kept):
+    path = write_study(tmp_path)
+    table = tmp_path / "stimuli/words.tsv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[: 1 + 2 * kept]) + "\n")
+    if kept == 12:
+        ns.report.check_study(path)
+        return
+    with pytest.raises(DesignError, match="groups"):
+        ns.report.check_study(path)

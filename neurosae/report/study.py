@@ -17,6 +17,7 @@ from neurosae.recording.plan import check_recordable
 from neurosae.recording.runner import record
 from neurosae.recording.session import PROTOCOL, Session, open_session
 from neurosae.report.context import Progress, Study, silent
+from neurosae.report.designs import check_designs
 from neurosae.report.page import write_report
 from neurosae.report.shelf import Shelf
 from neurosae.report.steps import run_steps
@@ -59,13 +60,14 @@ def check_study(
 
     Raises
     ------
-    ProtocolError, ContrastError, StimulusError, SubjectError
+    ProtocolError, ContrastError, DesignError, StimulusError, SubjectError
         With what is wrong and what to do.
     """
     plan = _changed(load_protocol(protocol), subject=subject, controls=controls, max_pairs=max_pairs)
     paths = dict.fromkeys([plan.stimuli, *(table.stimuli for table in plan.causal)])
     stimuli = {path: load_stimuli(path) for path in paths}
     check_protocol(plan, stimuli)
+    check_designs(plan, stimuli[plan.stimuli])
     card = available_card(plan.subject)
     _check_layers(plan, card)
     for table in stimuli.values():
