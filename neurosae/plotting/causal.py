@@ -24,7 +24,7 @@ def plot_lesion(causal: xr.Dataset, *, perturbation: str, readout: str, ax: Axes
     shams = one["effect_sham"].values
     effect, low, high = (float(one[name]) for name in ("effect", "effect_lo", "effect_hi"))
     bins = np.histogram_bin_edges(np.append(shams, 0.0), bins=max(8, min(25, shams.size))).tolist()
-    ax.hist(shams, bins=bins, color=QUIET, alpha=0.6, label=f"{shams.size} matched shams")
+    ax.hist(shams, bins=bins, color=QUIET, alpha=0.6, label=f"{shams.size} shams")
     ax.axvspan(low, high, color=ACCENT, alpha=0.15, lw=0)
     ax.axvline(effect, color=ACCENT, lw=2, label=f"{perturbation}: {effect:+.2g} [{low:.2g}, {high:.2g}]")
     ax.axvline(0, color=INK, lw=0.8, ls="--", label="intact")

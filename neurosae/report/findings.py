@@ -138,7 +138,7 @@ def causal_findings(label: str, causal: xr.Dataset, perturbation: str, *, headli
                 p=float(one["p"]),
                 p_floor=1 / (1 + int(np.isfinite(one["effect_sham"]).sum())),
                 n=int(np.isfinite(one["score"].values).sum()),
-                note=f"z = {number(float(one['z']))} against {one.sizes['sham']} matched shams",
+                note=f"z = {number(float(one['z']))} against {one.sizes['sham']} shams",
                 headline=readout == headline,
             )
         )
