@@ -15,7 +15,7 @@ import xarray as xr
 
 from neurosae.errors import StimulusError, StorageError, SubjectError
 from neurosae.protocol.models import Protocol
-from neurosae.recording import files, header, plan, runner, store
+from neurosae.recording import files, header, manifest, plan, runner, store
 from neurosae.recording.plan import check_recordable, shard_bounds, shortened
 from neurosae.recording.runner import record
 from neurosae.recording.session import open_session
@@ -64,7 +64,7 @@ def contents(folder):
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.jsonl"]
     found = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     manifests = {
-        str(path.relative_to(folder)): store.entries(path.parent, "shard")
+        str(path.relative_to(folder)): manifest.entries(path.parent, "shard")
         for path in folder.rglob("m*.jsonl")
     }
     return {**found, **manifests}
@@ -149,7 +149,7 @@ def stop(monkeypatch, module, name, after):
     monkeypatch.setattr(module, name, failing)
 
 
-SEAMS = [(store, "append_line"), (store, "write_shard"), (files.os, "replace"), (runner, "write_tables")]
+SEAMS = [(manifest, "append_line"), (store, "write_shard"), (files.os, "replace"), (runner, "write_tables")]
 
 
 @pytest.mark.parametrize("after", [0, 5])
@@ -177,7 +177,7 @@ def test_a_killed_process_loses_at_most_the_shards_in_memory(tmp_path, frozen, m
         record(ToySubject(), study, tmp_path / "out", stimuli=table, progress=kill)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    complete = store.entries(tmp_path / "out" / "resid_post", "shard")
+    complete = manifest.entries(tmp_path / "out" / "resid_post", "shard")
     kept = {name: (tmp_path / "out" / "resid_post" / name).stat().st_mtime_ns for name in complete}
     assert len(kept) >= moment // 2 - 2
     record(ToySubject(), study, tmp_path / "out", stimuli=table)
@@ -213,7 +213,7 @@ def test_complete_shards_are_not_run_again(tmp_path, monkeypatch):
 
     subject = Counting()
     with monkeypatch.context() as patch:
-        stop(patch, store, "append_line", 2)
+        stop(patch, manifest, "append_line", 2)
         with pytest.raises(StoppedError):
             record(subject, protocol(), tmp_path / "out", stimuli=stimuli())
     subject.n_texts = 0
@@ -277,7 +277,7 @@ def test_another_device_may_open_a_finished_recording_but_not_continue_one(tmp_p
             return {**super().describe(), "device": "cuda", "source": "/elsewhere"}
 
     with monkeypatch.context() as patch:
-        stop(patch, store, "append_line", 2)
+        stop(patch, manifest, "append_line", 2)
         with pytest.raises(StoppedError):
             record(ToySubject(), protocol(), tmp_path / "out", stimuli=stimuli())
     with pytest.raises(StorageError, match="differs in environment"):
@@ -301,7 +301,7 @@ def test_an_interrupted_replacement_keeps_the_old_session_and_continues(tmp_path
     before = contents(tmp_path / "out")
     other = protocol("other")
     with monkeypatch.context() as patch:
-        stop(patch, store, "append_line", 2)
+        stop(patch, manifest, "append_line", 2)
         with pytest.raises(StoppedError):
             record(ToySubject(), other, tmp_path / "out", stimuli=stimuli(), overwrite=True)
     assert contents(tmp_path / "out") == before

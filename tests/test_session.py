@@ -15,7 +15,8 @@ from neurosae.protocol.models import Protocol
 from neurosae.recording import plan, session
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.recording.runner import record
-from neurosae.recording.session import Session, open_session, sinks
+from neurosae.recording.flags import sinks
+from neurosae.recording.session import Session, open_session
 from neurosae.recording.shard import Tables
 from neurosae.recording.store import consolidate
 from neurosae.recording.upkeep import damaged

@@ -11,6 +11,7 @@ import xarray as xr
 
 from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording import store as store_module
+from neurosae.recording.manifest import read_manifest
 from neurosae.recording.portable import check_portable
 from neurosae.recording.shard import Shard, Tables, concatenate, norms, read_tables, token_rows, write_shard
 from neurosae.recording.store import (
@@ -18,7 +19,6 @@ from neurosae.recording.store import (
     consolidate,
     damaged_files,
     open_store,
-    read_manifest,
     shard_name,
     write_tables,
 )
@@ -122,7 +122,7 @@ def test_consolidation_keeps_every_bit_and_removes_the_shards(finished):
     folder, values = finished
     consolidate(folder)
     store = open_store(folder)
-    assert store.is_consolidated
+    assert store.has_layers
     assert not (folder / "shards").exists()
     for layer in range(2):
         np.testing.assert_array_equal(store.read(layer, 2, 9, slice(0, 4)), values[2:9, layer, :4])

@@ -9,12 +9,19 @@ import xarray as xr
 from neurosae.analysis.classes import origin
 from neurosae.analysis.decoding_design import (
     N_FOLDS,
-    N_REPEATS,
     DecodingDesign,
     bootstrap_weights,
     decoding_design,
     exchanges,
-    group_column,
+    group_columns,
+)
+from neurosae.analysis.decoding_rows import (
+    DecodedRows,
+    decoded_rows,
+    layer_values,
+    out_of_fold,
+    selection_of,
+    split_aurocs,
 )
 from neurosae.arrays.classification_scores import (
     balanced_accuracy,

@@ -1,8 +1,10 @@
 """The rows of a decoder: which stimuli stay in one fold, which labels may be exchanged, what is resampled."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -22,22 +24,65 @@ _FEWEST_RELABELINGS = 20
 
 
 class DecodingDesign(NamedTuple):
-    """Rows of the decoder: classes, the groups kept together, and the fold of each row in each repeat."""
+    """Rows of the decoder: classes, the groups kept together, and the fold of each row in each repeat.
+
+    ``folds`` (R, n) are the folds of groups. If a second column is crossed with the groups, ``crossed`` (R, n)
+    are the folds of its levels, else 0: a test cell is one fold of each, and its training rows share neither.
+    """
 
     names: np.ndarray
     labels: np.ndarray
     group_names: np.ndarray
     group: np.ndarray
     folds: np.ndarray
+    crossed: np.ndarray
+
+    @property
+    def cells(self) -> np.ndarray:
+        """Number of the test cell of each row in each repeat, (R, n)."""
+        return self.folds * (self.crossed.max() + 1) + self.crossed
+
+    @property
+    def n_cells(self) -> int:
+        """Test cells of one repeat."""
+        return int(N_FOLDS * (self.crossed.max() + 1))
+
+    @property
+    def test_ratio(self) -> float:
+        """Rows tested over rows trained on, mean over the cells of all repeats."""
+        sizes = [(test.sum(), train.sum()) for r in range(len(self.folds)) for train, test in self.splits(r)]
+        return float(np.divide(*np.sum(sizes, axis=0)))
+
+    def splits(self, repeat: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Training and test rows of each cell of a repeat, (n,) bool each, in the order of cells."""
+        folds, crossed = self.folds[repeat], self.crossed[repeat]
+        for cell in range(self.n_cells):
+            fold, other = divmod(cell, int(self.crossed.max()) + 1)
+            unseen = (crossed != other) if self.crossed.any() else True
+            yield (folds != fold) & unseen, self.cells[repeat] == cell
 
 
-def decoding_design(responses: xr.DataArray, by: str, column: str, seed: int) -> DecodingDesign:
+def decoding_design(
+    responses: xr.DataArray,
+    by: str,
+    column: str,
+    seed: int,
+    *,
+    crossed: str | None = None,
+    n_repeats: int = N_REPEATS,
+) -> DecodingDesign:
     """Classes ``by`` of the stimuli, groups ``column``, and folds that keep groups whole.
+
+    Parameters
+    ----------
+    crossed : a second column, crossed with the groups and with the classes: rows are tested by decoders that
+        have seen neither their group nor their level of it
 
     Raises
     ------
     DesignError
-        If a label is empty, there is one class only, or a class has fewer groups than folds.
+        If a label is empty, there is one class only, a class has fewer groups than folds, or the crossed
+        column has one level only, is not crossed with the classes, or leaves a training cell without a class.
     """
     names, labels = class_labels(responses, by)
     group_names, group = np.unique(responses[column].values.astype(str), return_inverse=True)
@@ -51,13 +96,54 @@ def decoding_design(responses: xr.DataArray, by: str, column: str, seed: int) ->
             f"each class needs at least {N_FOLDS} groups, one a fold; {column!r} gives {n_groups}. "
             "Add stimuli, or name a finer column with groups=."
         )
-    return DecodingDesign(names, labels, group_names, group, _folds(labels, group, seed))
+    folds = group_folds(labels, group, seed, n_repeats)
+    if crossed is None:
+        return DecodingDesign(names, labels, group_names, group, folds, np.zeros_like(folds))
+    _check_crossed(responses, by, crossed)
+    levels = np.unique(responses[crossed].values.astype(str), return_inverse=True)[1]
+    design = DecodingDesign(names, labels, group_names, group, folds, _level_folds(levels, n_repeats, seed))
+    _check_cells(design, column, crossed)
+    return design
 
 
-def _folds(labels: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:
-    """Fold of each row in each repeat, (N_REPEATS, n)."""
-    folds = np.empty((N_REPEATS, len(labels)), dtype=int)
-    for repeat, state in enumerate(np.random.SeedSequence(seed).generate_state(N_REPEATS)):
+def _check_crossed(responses: xr.DataArray, by: str, crossed: str) -> None:
+    counts = pd.crosstab(responses[crossed].values.astype(str), responses[by].values.astype(str))
+    if len(counts) < 2:
+        raise DesignError(
+            f"column {crossed!r} has one level only, {str(counts.index[0])!r}; testing on unseen levels needs "
+            "two or more."
+        )
+    partial = counts.index[(counts == 0).any(axis=1)]
+    if len(partial):
+        raise DesignError(
+            f"{crossed!r} {str(partial[0])!r} does not hold all classes of {by!r}, so that telling classes "
+            f"apart could be telling {crossed!r} apart. Cross the two, or leave {crossed!r} out."
+        )
+
+
+def _check_cells(design: DecodingDesign, column: str, crossed: str) -> None:
+    for repeat in range(len(design.folds)):
+        for train, test in design.splits(repeat):
+            present = np.unique(design.labels[train])
+            if test.any() and len(present) < len(design.names):
+                missing = np.setdiff1d(np.arange(len(design.names)), present)[0]
+                raise DesignError(
+                    f"without the {column!r} and {crossed!r} of a test cell no row of class "
+                    f"{str(design.names[missing])!r} is left to train on. Add stimuli, or hold out one column."
+                )
+
+
+def _level_folds(levels: np.ndarray, n_repeats: int, seed: int) -> np.ndarray:
+    """Fold of each row by the levels of a second column, at most N_FOLDS, shuffled in each repeat."""
+    n_levels = levels.max() + 1
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    return np.stack([(rng.permutation(n_levels) % N_FOLDS)[levels] for _ in range(n_repeats)])
+
+
+def group_folds(labels: np.ndarray, group: np.ndarray, seed: int, n_repeats: int = N_REPEATS) -> np.ndarray:
+    """Fold of each row in each repeat, (R, n): groups whole, classes balanced as far as groups allow."""
+    folds = np.empty((n_repeats, len(labels)), dtype=int)
+    for repeat, state in enumerate(np.random.SeedSequence(seed).generate_state(n_repeats)):
         splitter = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=int(state))
         for fold, (_, test) in enumerate(splitter.split(labels[:, None], labels, group)):
             folds[repeat, test] = fold
@@ -113,6 +199,17 @@ def bootstrap_weights(design: DecodingDesign, seed: int) -> np.ndarray:
     for same in (np.flatnonzero(kind == value) for value in np.unique(kind)):
         counts[:, same] = rng.multinomial(len(same), np.full(len(same), 1 / len(same)), N_BOOTSTRAP)
     return counts[:, design.group]
+
+
+def group_columns(responses: xr.DataArray, groups: str | tuple[str, str]) -> tuple[str, str | None]:
+    """The column whose stimuli stay in one fold, and the one crossed with it if two are named."""
+    if isinstance(groups, str):
+        return group_column(responses, groups), None
+    if len(groups) != 2 or groups[0] == groups[1]:
+        raise DesignError(
+            f"groups={tuple(groups)!r}: name one column, or two different ones such as ('item', 'template')."
+        )
+    return group_column(responses, groups[0]), group_column(responses, groups[1])
 
 
 def group_column(responses: xr.DataArray, groups: str) -> str:

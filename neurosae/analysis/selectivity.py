@@ -11,12 +11,13 @@ import numpy as np
 import xarray as xr
 
 from neurosae.analysis.classes import (
-    class_labels,
+    ClassDesign,
+    check_class_counts,
+    class_design,
+    layer_rows,
     map_coords,
+    map_variables,
     origin,
-    unit_of,
-    units_as_strata,
-    units_in_classes,
 )
 from neurosae.arrays.class_averages import class_matrices, class_means
 from neurosae.arrays.correction import adjust
@@ -114,21 +115,22 @@ def selectivity_index(
     (array([[0.94, 0.56]]), array([['hot', 'cold']], dtype='<U4'), array([[0.1, 1. ]]))
     """
     _check_index(index)
-    units = units_in_classes(responses.clip(min=0) if rectify else responses, by, unit)
-    names, labels = class_labels(units, by)
-    _check_counts(names, labels, by)
-    _check_sign(units, labels, index)
-    relabelings = relabel(labels, n_permutations, seed=seed, strata=units_as_strata(units, unit))
-    result = _labelled(units, index, *_map_statistics(units, names, labels, relabelings, INDICES[index]))
-    settings = {"by": by, "index": index, "rectify": int(rectify), "unit": unit_of(units, unit)}
+    design = class_design(responses, by, unit)
+    check_class_counts(design, by)
+    used = responses.clip(min=0) if rectify else responses
+    if INDICES[index].is_ratio:
+        check_sign(used, design, index)
+    relabelings = relabel(design.labels, n_permutations, seed=seed, strata=design.strata)
+    result = _labelled(used, index, *_map_statistics(used, design, relabelings, INDICES[index]))
+    settings = {"by": by, "index": index, "rectify": int(rectify), "unit": design.column}
     settings |= {"n_permutations": len(relabelings), "scheme": relabelings.scheme, "seed": seed}
     result = result.assign_attrs(
         settings,
         **({"threshold": THRESHOLDS[index]} if index in THRESHOLDS else {}),
-        floor=INDICES[index].floor(len(names)),
+        floor=INDICES[index].floor(len(design.names)),
         alternative="greater",
-        n_units=len(np.unique(units[unit_of(units, unit)])),
-        n_classes=len(names),
+        n_units=design.n_units,
+        n_classes=len(design.names),
         family_size=int(result["valid"].sum()),
         **origin(responses),
         **with_step(responses, "selectivity_index", **settings),
@@ -143,74 +145,72 @@ def _check_index(index: str) -> None:
         )
 
 
-def _check_counts(names: np.ndarray, labels: np.ndarray, by: str) -> None:
-    counts = np.bincount(labels)
-    if len(names) < 2:
-        raise DesignError(
-            f"column {by!r} holds one class only, {str(names[0])!r}; selectivity needs two or more."
-        )
-    if counts.min() < 2:
-        few = names[counts < 2].tolist()
-        raise DesignError(f"classes {few} of {by!r} have one unit of inference only; each class needs two.")
+def check_sign(
+    responses: xr.DataArray,
+    design: ClassDesign,
+    index: str,
+    remedy: str = "index='auroc' or index='dprime', or rectify=True to take max(x, 0) first",
+) -> None:
+    """Refuse a ratio of class means where some are negative.
 
-
-def _check_sign(units: xr.DataArray, labels: np.ndarray, index: str) -> None:
-    if not INDICES[index].is_ratio:
-        return
-    classes = class_matrices(labels[None], labels.max() + 1)
+    Raises
+    ------
+    DesignError
+        If a class mean is negative.
+    """
+    classes = class_matrices(design.labels[None], len(design.names))
     n_negative = sum(
-        int((class_means(units.values[:, layer], classes)[0] < 0).any(axis=0).sum())
-        for layer in range(units.sizes[LAYER])
+        int((class_means(values, classes)[0] < 0).any(axis=0).sum())
+        for values in layer_rows(responses, design)
     )
     if n_negative:
         raise DesignError(
-            f"{n_negative} features have a negative class mean; {index!r} is a ratio of means. "
-            "Use index='auroc' or index='dprime', or rectify=True to take max(x, 0) first."
+            f"{n_negative} features have a negative class mean; {index!r} is a ratio of means. Use {remedy}."
         )
 
 
 def _map_statistics(
-    units: xr.DataArray, names: np.ndarray, labels: np.ndarray, relabelings: Relabelings, index: Index
+    responses: xr.DataArray, design: ClassDesign, relabelings: Relabelings, index: Index
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Maps (layer, feature) by name, and null values of all features, equally many of each."""
-    _, n_layers, n_features = units.shape
-    observed, null = (class_matrices(drawn, len(names)) for drawn in (labels[None], relabelings.labels))
-    maps = {
-        name: np.full((n_layers, n_features), np.nan)
-        for name in ("selectivity", "auroc", "p_unc", "null_mean")
-    }
-    maps["preferred"] = np.full((n_layers, n_features), "", dtype=names.dtype)
-    n_kept = min(len(relabelings), max(1, _POOLED_ELEMENTS // (n_layers * n_features)))
+    shape = (responses.sizes[LAYER], responses.sizes[FEATURE])
+    observed, null = (
+        class_matrices(drawn, len(design.names)) for drawn in (design.labels[None], relabelings.labels)
+    )
+    maps = {name: np.full(shape, np.nan) for name in ("selectivity", "auroc", "p_unc", "null_mean")}
+    maps["preferred"] = np.full(shape, "", dtype=design.names.dtype)
+    n_kept = min(len(relabelings), max(1, _POOLED_ELEMENTS // (shape[0] * shape[1])))
     # Evenly spaced: enumerated relabelings come in an order, of which the first would be no fair sample.
     kept = np.linspace(0, len(relabelings) - 1, n_kept).astype(int)
     pooled = []
-    for layer, features in _chunks(units, len(relabelings) * len(names)):
-        values = units.values[:, layer, features].astype(float)
+    for place, values in varying_chunks(responses, design, len(relabelings) * len(design.names)):
         (found, strength), null_index = index.measure(values, observed), index.measure(values, null).value
         best = preferred_class(strength[0])
-        maps["selectivity"][layer, features] = found[0]
-        maps["preferred"][layer, features] = names[best]
-        maps["auroc"][layer, features] = np.take_along_axis(class_auroc(values, observed)[0], best[None], 0)[
-            0
-        ]
-        maps["p_unc"][layer, features] = p_value(
-            found[0], null_index, exact=relabelings.exact, alternative="greater"
-        )
-        maps["null_mean"][layer, features] = null_index.mean(axis=0)
+        areas = class_auroc(values, observed)[0]
+        maps["selectivity"][place] = found[0]
+        maps["preferred"][place] = design.names[best]
+        maps["auroc"][place] = np.take_along_axis(areas, best[None], 0)[0]
+        maps["p_unc"][place] = p_value(found[0], null_index, exact=relabelings.exact, alternative="greater")
+        maps["null_mean"][place] = null_index.mean(axis=0)
         pooled.append(null_index[kept].ravel())
     return maps, np.concatenate(pooled) if pooled else np.array([np.nan])
 
 
-def _chunks(units: xr.DataArray, n_values: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Layer and varying features of each chunk that holds ``n_values`` numbers a feature."""
+def varying_chunks(
+    responses: xr.DataArray, design: ClassDesign, n_values: int
+) -> Iterator[tuple[tuple[int, np.ndarray], np.ndarray]]:
+    """Place (layer, features) and rows (n, F) of chunks of varying features, ``n_values`` numbers each."""
     size = max(1, _CHUNK_ELEMENTS // n_values)
-    for layer in range(units.sizes[LAYER]):
-        varying = np.flatnonzero(is_varying(units.values[:, layer]))
+    for layer, values in enumerate(layer_rows(responses, design)):
+        varying = np.flatnonzero(is_varying(values))
         for start in range(0, len(varying), size):
-            yield layer, varying[start : start + size]
+            features = varying[start : start + size]
+            yield (layer, features), values[:, features]
 
 
-def _labelled(units: xr.DataArray, index: str, maps: dict[str, np.ndarray], pooled: np.ndarray) -> xr.Dataset:
+def _labelled(
+    responses: xr.DataArray, index: str, maps: dict[str, np.ndarray], pooled: np.ndarray
+) -> xr.Dataset:
     maps = maps | {
         "q_fdr": adjust(maps["p_unc"].ravel(), "fdr_bh").reshape(maps["p_unc"].shape),
         "valid": np.isfinite(maps["selectivity"]),
@@ -220,13 +220,9 @@ def _labelled(units: xr.DataArray, index: str, maps: dict[str, np.ndarray], pool
         "selectivity": (INDICES[index].long_name, scale),
         "null_mean": (DESCRIPTIONS["null_mean"][0], scale),
     }
-    null = _described("selectivity under permuted labels, all features pooled", scale)
+    null = {"long_name": "selectivity under permuted labels, all features pooled", "units": scale}
     return xr.Dataset(
-        {name: ((LAYER, FEATURE), maps[name], _described(*described[name])) for name in described}
+        map_variables({name: maps[name] for name in described}, described)
         | {"null": ("quantile", np.quantile(pooled, NULL_QUANTILES), null)},
-        coords=map_coords(units) | {"quantile": NULL_QUANTILES},
+        coords=map_coords(responses) | {"quantile": NULL_QUANTILES},
     )
-
-
-def _described(long_name: str, units: str) -> dict[str, str]:
-    return {"long_name": long_name, "units": units}

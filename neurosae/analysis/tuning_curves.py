@@ -6,7 +6,7 @@ Describes responses; whether a feature is selective is tested in `neurosae.analy
 import numpy as np
 import xarray as xr
 
-from neurosae.analysis.classes import class_labels, map_coords, origin, unit_of, units_in_classes
+from neurosae.analysis.classes import class_design, layer_rows, map_coords, origin
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
@@ -42,22 +42,23 @@ def tuning(responses: xr.DataArray, by: str, *, unit: str = "auto") -> xr.Datase
     >>> curve["mean"].values.ravel(), curve["se"].values.ravel()
     (array([2., 5.]), array([1., 0.]))
     """
-    units = units_in_classes(responses, by, unit)
-    names, labels = class_labels(units, by)
-    order = labels[np.sort(np.unique(labels, return_index=True)[1])]
-    groups = [units.values[labels == k].astype(float) for k in order]
-    mean = np.stack([group.mean(axis=0) for group in groups])
-    se = np.stack([_standard_error(group) for group in groups])
+    design = class_design(responses, by, unit)
+    order = design.labels[np.sort(np.unique(design.labels, return_index=True)[1])]
+    members = [design.labels == k for k in order]
+    mean, se = (np.empty((len(order), *responses.shape[1:])) for _ in range(2))
+    for layer, values in enumerate(layer_rows(responses, design)):
+        mean[:, layer] = [values[member].mean(axis=0) for member in members]
+        se[:, layer] = [_standard_error(values[member]) for member in members]
     dims = ("condition", LAYER, FEATURE)
     amount = {"units": responses.attrs.get("units", "a.u.")}
-    settings = {"by": by, "unit": unit_of(units, unit)}
+    settings = {"by": by, "unit": design.column}
     return xr.Dataset(
         {
             "mean": (dims, mean, {"long_name": "mean response"} | amount),
             "se": (dims, se, {"long_name": "standard error over units"} | amount),
-            "n": ("condition", [len(group) for group in groups], {"long_name": "units", "units": "1"}),
+            "n": ("condition", design.counts[order], {"long_name": "units", "units": "1"}),
         },
-        coords=map_coords(units) | {"condition": names[order]},
+        coords=map_coords(responses) | {"condition": design.names[order]},
         attrs={**settings, **origin(responses), **with_step(responses, "tuning", **settings)},
     )
 

@@ -1,10 +1,14 @@
-"""What a contrast's t would have been under other labels, for many features and relabelings at once.
+"""What a contrast's t or F would have been under other labels, for many features and relabelings at once.
 
-Every t used here, of cells, of signed differences or of a regression with nuisance, is the same quotient of
-matrix products of the relabelings with the data, so one engine serves all and no relabeled data exist.
+Every t and F used here, of cells, of signed differences or of a regression with nuisance, is the same
+quotient of matrix products of the relabelings with the data, so one engine serves all and no relabeled data
+exist.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,8 +19,11 @@ FEATURES = 1024
 
 _ROWS = 1024
 
-_SLACK = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
+SLACK = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
 """Relative rounding error of t: a relabeling that ties with the observed labels must count as a tie."""
+
+Null: TypeAlias = Callable[[slice], np.ndarray]
+"""Gives the statistics (rows, F) of a slice of labellings, the observed one in row 0."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,14 @@ class NullForm:
     sums : matrices (rows, n), a row for each labelling
     numerator, removed : v_j and c_j
     total : constant, or weights (rows, n) of the squared data where cells differ in the variance they add
+    is_squared : F instead of t, Σ v_j S_j² / (total - Σ c_j S_j²)
     """
 
     sums: tuple[np.ndarray, ...]
     numerator: tuple[float, ...]
     removed: tuple[float, ...]
     total: float | np.ndarray
+    is_squared: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -43,7 +52,7 @@ class NullForm:
 class NullCounts:
     """What the relabelings gave for each feature, and their maxima over features.
 
-    reached : (F,) observed |t|, less the rounding error
+    reached : (F,) observed |t| (or F), less the rounding error
     n_exceeding : (F,) relabelings whose |t| is at least ``reached``
     maxima : (P,) largest |t| over the features
     """
@@ -103,7 +112,7 @@ def linear_form(model: LinearModel, rows: np.ndarray, *, flips: bool, dtype: np.
 
 
 def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-    """Signed t of each relabeling and feature: (rows, F).
+    """Signed t, or F, of each relabeling and feature: (rows, F).
 
     Parameters
     ----------
@@ -122,14 +131,16 @@ def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(N
     for matrix, v, c in zip(form.sums, form.numerator, form.removed, strict=True):
         sums = matrix[rows] @ data
         squares = np.square(sums)
+        if v != 0:
+            part = squares.copy() if form.is_squared else sums
+            part *= data.dtype.type(v)
+            top = np.add(top, part, out=part)
         squares *= data.dtype.type(c)
         spread = np.subtract(spread, squares, out=squares)
-        if v != 0:
-            sums *= data.dtype.type(v)
-            top = np.add(top, sums, out=sums)
     # A relabeling that leaves no variance within cells gets a very large t rather than an infinite one.
     np.maximum(spread, floor, out=spread)
-    np.sqrt(spread, out=spread)
+    if not form.is_squared:
+        np.sqrt(spread, out=spread)
     return np.divide(top, spread, out=spread)
 
 
@@ -149,22 +160,50 @@ def null_counts(form: NullForm, data: np.ndarray, *, exact: bool, features: int 
     """
     n_features = data.shape[1]
     reached, n_exceeding = np.empty(n_features), np.zeros(n_features, dtype=np.int64)
-    maxima = np.zeros(form.n_rows)
+    maxima = np.zeros(form.n_rows - (not exact))
     for start in range(0, n_features, features):
         chunk = slice(start, start + features)
-        normed = unit_norm(data[:, chunk], form.sums[0].dtype)
-        for first in range(0, form.n_rows, _ROWS):
-            rows = slice(first, first + _ROWS)
-            t = relabeled_statistics(form, normed, rows)
-            np.abs(t, out=t)
-            if first == 0:
-                threshold = t[0] * (1 - _SLACK[t.dtype]) - _SLACK[t.dtype]
-                reached[chunk] = threshold
-            n_exceeding[chunk] += (t >= threshold).sum(axis=0)
-            np.maximum(maxima[rows], t.max(axis=1), out=maxima[rows])
+        found = counted(null_of(form, data[:, chunk]), form.n_rows, exact=exact)
+        reached[chunk], n_exceeding[chunk] = found.reached, found.n_exceeding
+        np.maximum(maxima, found.maxima, out=maxima)
+    return NullCounts(reached, n_exceeding, maxima)
+
+
+def null_of(form: NullForm, data: np.ndarray) -> Null:
+    """Statistics of any slice of the labellings of ``form`` for the features in ``data`` (n, F)."""
+    return partial(relabeled_statistics, form, unit_norm(data, form.sums[0].dtype))
+
+
+def counted(null: Null, n_rows: int, *, exact: bool) -> NullCounts:
+    """How often the labellings reach the observed size of each statistic, see `null_counts`.
+
+    Parameters
+    ----------
+    null : statistics of labellings, the observed one as row 0
+    n_rows : number of labellings
+    exact : True if the rows are all relabelings; otherwise the observed row is not counted
+
+    Examples
+    --------
+    >>> counted(lambda rows: np.array([[2.0], [-3.0], [1.0]])[rows], 3, exact=False).n_exceeding
+    array([1])
+    """
+    maxima = np.zeros(n_rows)
+    for rows in row_blocks(n_rows):
+        size = np.abs(null(rows))
+        if rows.start == 0:
+            reached = size[0] * (1 - SLACK[size.dtype]) - SLACK[size.dtype]
+            n_exceeding = np.zeros(size.shape[1], dtype=np.int64)
+        n_exceeding += (size >= reached).sum(axis=0)
+        maxima[rows] = size.max(axis=1, initial=0)
     if exact:
-        return NullCounts(reached, n_exceeding, maxima)
-    return NullCounts(reached, n_exceeding - 1, maxima[1:])
+        return NullCounts(reached.astype(float), n_exceeding, maxima)
+    return NullCounts(reached.astype(float), n_exceeding - 1, maxima[1:])
+
+
+def row_blocks(n_rows: int) -> list[slice]:
+    """Slices of labellings that are taken at a time."""
+    return [slice(start, min(start + _ROWS, n_rows)) for start in range(0, n_rows, _ROWS)]
 
 
 def unit_norm(data: np.ndarray, dtype: np.dtype) -> np.ndarray:

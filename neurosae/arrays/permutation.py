@@ -11,6 +11,7 @@ from itertools import product
 from math import factorial, prod
 
 import numpy as np
+from scipy.special import betaincinv
 
 from neurosae.errors import DesignError
 
@@ -167,6 +168,40 @@ def p_value(
 def exceedance_p(n_exceeding: np.ndarray, n_null: int, *, exact: bool) -> np.ndarray:
     """p-values from counts of relabelings at least as extreme as the observed labels, see `p_value`."""
     return n_exceeding / n_null if exact else (1 + n_exceeding) / (n_null + 1)
+
+
+def exceedance_interval(
+    n_exceeding: np.ndarray, n_null: int, *, exact: bool, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where p would lie had all relabelings been drawn: an interval that covers it with ``level``.
+
+    The share of relabelings that reach the observed statistic is a binomial proportion. Exact p-values have
+    no such error: both bounds are p.
+
+    Parameters
+    ----------
+    n_exceeding : (...) relabelings that reach the observed statistic; NaN gives NaN
+    n_null : number of relabelings drawn
+    exact : True if they are all relabelings
+
+    Source
+    ------
+    Clopper & Pearson 1934, Biometrika 26:404.
+
+    Examples
+    --------
+    >>> [round(float(bound), 4) for bound in exceedance_interval(np.array(49.0), 999, exact=False)]
+    [0.0366, 0.0643]
+    """
+    n_exceeding = np.asarray(n_exceeding, dtype=float)
+    if exact:
+        return n_exceeding / n_null, n_exceeding / n_null
+    count, tail = np.arange(n_null + 1), (1 - level) / 2
+    low = betaincinv(np.maximum(count, 1), n_null - count + 1, tail) * (count > 0)
+    high = np.where(count < n_null, betaincinv(count + 1, np.maximum(n_null - count, 1), 1 - tail), 1.0)
+    known = np.nan_to_num(n_exceeding).astype(int)
+    missing = np.isnan(n_exceeding)
+    return np.where(missing, np.nan, low[known]), np.where(missing, np.nan, high[known])
 
 
 def max_statistic_p(observed: np.ndarray, null_max: np.ndarray, *, exact: bool) -> np.ndarray:

@@ -5,12 +5,14 @@ depend on the labels: one factorisation a fold serves the observed labels and al
 that is learned, standardisation and selection of features included, is learned from training rows only.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from neurosae.arrays.class_averages import class_matrices, class_means
 from neurosae.arrays.classification_scores import members
+from neurosae.arrays.feature_scores import is_alive, score_features
 
 SHRINKAGE = 1.0
 """Default penalty in units of the mean kernel diagonal, which is the number of features after z-scoring."""
@@ -18,8 +20,23 @@ SHRINKAGE = 1.0
 _DECIMALS = 10
 """Scores (of order 1) are rounded to this, so that rows with equal responses tie whatever the rounding."""
 
+_EXPLAINED = 1e-9
+"""Share of the SD below which what is left of a feature is rounding."""
+
 _BLOCK_ELEMENTS = 4_000_000
 """Numbers held at a time when each label vector selects its own features."""
+
+
+class Selection(NamedTuple):
+    """Which features a decoder keeps: the ``size`` best by ``selector``, see `feature_scores.SELECTORS`.
+
+    ``is_scaled``: scored on z-scored features, so that units of large variance do not win by that alone.
+    """
+
+    selector: str
+    size: int
+    is_scaled: bool = False
+    seed: int = 0
 
 
 class FoldScores(NamedTuple):
@@ -47,9 +64,45 @@ def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
     """
     train, test = np.asarray(train, dtype=float), np.asarray(test, dtype=float)
     mean, sd = train.mean(axis=0), train.std(axis=0)
-    # Equal values leave an SD of rounding size, not always exactly 0.
-    kept = sd > 1e-12 * np.abs(train).max(axis=0)
+    kept = varies(train)
     return (train[:, kept] - mean[kept]) / sd[kept], (test[:, kept] - mean[kept]) / sd[kept]
+
+
+def varies(train: np.ndarray) -> np.ndarray:
+    """Features that are not constant over the training rows: (n, F) -> (F,) bool."""
+    # Equal values leave an SD of rounding size, not always exactly 0.
+    return train.std(axis=0) > 1e-12 * np.abs(train).max(axis=0)
+
+
+def without_confounds(
+    train: np.ndarray, test: np.ndarray, confounds: np.ndarray, test_confounds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Responses without what confounds explain linearly in the training rows.
+
+    x - z b with b from least squares on the training rows (with intercept), applied to the test rows too.
+
+    Parameters
+    ----------
+    train, test : (n_train, F), (n_test, F)
+    confounds, test_confounds : (n_train, Q), (n_test, Q)
+
+    Source
+    ------
+    Snoek, Miletic & Scholte 2019, NeuroImage 184:741 (inside the folds, not before).
+
+    Examples
+    --------
+    >>> x, z = np.array([[1.0], [3.0], [4.0]]), np.array([[0.0], [1.0], [2.0]])
+    >>> without_confounds(x, np.array([[9.0]]), z, np.array([[3.0]]))[1].round(2)
+    array([[3.33]])
+    """
+    known, new = (np.column_stack([np.ones(len(z)), z]) for z in (confounds, test_confounds))
+    train = np.asarray(train, dtype=float)
+    slopes = np.linalg.lstsq(known, train, rcond=None)[0]
+    rest, new_rest = train - known @ slopes, test - new @ slopes
+    # What confounds explain wholly leaves rounding errors, which z-scoring would blow up to a feature.
+    explained = rest.std(axis=0) <= _EXPLAINED * train.std(axis=0)
+    return np.where(explained, 0.0, rest), np.where(explained, 0.0, new_rest)
 
 
 def balanced_targets(labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -122,12 +175,11 @@ def selected_scores(
     n_classes: int,
     *,
     select: int,
-    shrinkage: float = SHRINKAGE,
+    score: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> FoldScores:
     """Ridge predictions where each label vector first selects its own features on the training rows.
 
-    Features are ranked by Σ n_k m_k² / n on z-scores: eta², for two classes the absolute difference of the
-    standardised means. Exactly ``select`` are taken, ties in the order of features.
+    Exactly ``select`` features are taken, ties in the order of features.
 
     Parameters
     ----------
@@ -135,27 +187,34 @@ def selected_scores(
     labels : (P, n_train) int
     n_classes : K
     select : number of features
+    score : scores (P, G) of the features under some label vectors (P, n_train); by default eta2, for two
+        classes the absolute difference of the standardised means
 
     Returns
     -------
     FoldScores, as `ridge_scores` gives on the features selected
     """
+    score = score or partial(_scored, train, n_classes, "eta2", 0)
     select = min(select, train.shape[1])
     n_block = max(1, _BLOCK_ELEMENTS // max(n_classes * train.shape[1], (len(train) + len(test)) * select, 1))
     blocks = [labels[start : start + n_block] for start in range(0, len(labels), n_block)]
-    parts = [_selected_block(train, test, block, n_classes, select, shrinkage) for block in blocks]
+    parts = [
+        _selected_block(train, test, block, n_classes, top_columns(score(block), select)) for block in blocks
+    ]
     return FoldScores(*(np.concatenate(fields, axis=1) for fields in zip(*parts, strict=True)))
 
 
+def _scored(values: np.ndarray, n_classes: int, selector: str, seed: int, labels: np.ndarray) -> np.ndarray:
+    return score_features(values, labels, n_classes, selector, seed=seed)
+
+
 def _selected_block(
-    train: np.ndarray, test: np.ndarray, labels: np.ndarray, n_classes: int, select: int, shrinkage: float
+    train: np.ndarray, test: np.ndarray, labels: np.ndarray, n_classes: int, chosen: np.ndarray
 ) -> FoldScores:
-    classes = class_matrices(labels, n_classes)
-    between = (classes.counts[:, :, None] * class_means(train, classes) ** 2).sum(axis=1)
-    chosen = top_columns(between, select)
+    select = chosen.shape[1]
     Z, Z_test = (rows[:, chosen].transpose(1, 0, 2) for rows in (train, test))
     y = balanced_targets(labels, n_classes).transpose(1, 0, 2)
-    penalty = shrinkage * select * np.eye(select)
+    penalty = SHRINKAGE * select * np.eye(select)
     fit = np.linalg.solve(Z.transpose(0, 2, 1) @ Z + penalty, Z.transpose(0, 2, 1))
     weights = fit @ y
     leverage = np.einsum("pnk,pkn->pn", Z, fit)[:, :, None]
@@ -180,7 +239,12 @@ def top_columns(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def fold_scores(
-    train: np.ndarray, test: np.ndarray, labels: np.ndarray, n_classes: int, *, select: int | None = None
+    train: np.ndarray,
+    test: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    select: int | Selection | None = None,
 ) -> np.ndarray:
     """How much test rows look like each class, to a decoder that has seen the training rows only.
 
@@ -192,7 +256,8 @@ def fold_scores(
     train, test : (n_train, F), (n_test, F) responses
     labels : (P, n_train) int, one row a label vector
     n_classes : K
-    select : number of features chosen anew for each label vector; None keeps all
+    select : features chosen anew for each label vector, among those alive in the training rows; a number
+        stands for that many by eta2; None keeps all
 
     Returns
     -------
@@ -204,11 +269,16 @@ def fold_scores(
     >>> fold_scores(train, np.array([[0.5], [4.5]]), labels, 2).ravel().round(2)
     array([-0.75,  0.75])
     """
-    Z, Z_test = standardise(train, test)
+    select = Selection("eta2", select) if isinstance(select, int | np.integer) else select
     if select is None:
+        Z, Z_test = standardise(train, test)
         scores = ridge_scores(Z, Z_test, balanced_targets(labels, n_classes))
     else:
-        scores = selected_scores(Z, Z_test, labels, n_classes, select=select)
+        alive = is_alive(train) & varies(train)
+        Z, Z_test = standardise(train[:, alive], test[:, alive])
+        values = Z if select.is_scaled else train[:, alive]
+        score = partial(_scored, values, n_classes, select.selector, select.seed)
+        scores = selected_scores(Z, Z_test, labels, n_classes, select=select.size, score=score)
     member = members(labels, n_classes)
     inside = np.sum(scores.left_out, axis=0, where=member) / member.sum(axis=0)
     outside = np.sum(scores.left_out, axis=0, where=~member) / (~member).sum(axis=0)

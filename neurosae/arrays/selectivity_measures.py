@@ -66,7 +66,7 @@ def share_of_largest(means: np.ndarray) -> np.ndarray:
     >>> share_of_largest(np.array([[6.0, 0.0], [2.0, 0.0], [2.0, 0.0]]))
     array([0.6, nan])
     """
-    return _ratio(means.max(axis=-2), np.abs(means).sum(axis=-2))
+    return ratio(means.max(axis=-2), np.abs(means).sum(axis=-2))
 
 
 def normalised_share(means: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def preferred_against_mean_rest(means: np.ndarray) -> np.ndarray:
     """
     largest = means.max(axis=-2)
     rest = (means.sum(axis=-2) - largest) / (means.shape[-2] - 1)
-    return _ratio(largest - rest, np.abs(largest) + np.abs(rest))
+    return ratio(largest - rest, np.abs(largest) + np.abs(rest))
 
 
 def class_auroc(values: np.ndarray, classes: Classes) -> np.ndarray:
@@ -157,7 +157,7 @@ def class_dprime(values: np.ndarray, classes: Classes) -> np.ndarray:
     variance = (square - mean**2) * counts / (counts - 1)
     variance_rest = (total - counts * square - (n - counts) * mean_rest**2) / (n - counts - 1)
     noise = np.sqrt(np.maximum((variance + variance_rest) / 2, _RELATIVE_SD**2 * total / (n - 1)))
-    return _ratio(mean - mean_rest, noise)
+    return ratio(mean - mean_rest, noise)
 
 
 def explained_variance(values: np.ndarray, classes: Classes) -> np.ndarray:
@@ -178,10 +178,17 @@ def explained_variance(values: np.ndarray, classes: Classes) -> np.ndarray:
     """
     centred = values - np.mean(values, axis=0, dtype=float)
     between = (classes.counts[:, :, None] * class_means(centred, classes) ** 2).sum(axis=1)
-    return _ratio(between, (centred**2).sum(axis=0))
+    return ratio(between, (centred**2).sum(axis=0))
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Numerator / denominator, NaN where the denominator is not above 0.
+
+    Examples
+    --------
+    >>> ratio(np.array([1.0, 1.0]), np.array([2.0, 0.0]))
+    array([0.5, nan])
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 

@@ -11,9 +11,10 @@ import pandas as pd
 from neurosae.errors import SubjectError
 from neurosae.recording.files import sweep_parts
 from neurosae.recording.header import file_attrs
+from neurosae.recording.manifest import entries, is_intact
 from neurosae.recording.plan import Plan
 from neurosae.recording.shard import Shard, token_rows
-from neurosae.recording.store import add_shard, entries, is_intact, shard_name
+from neurosae.recording.store import add_shard, shard_name
 from neurosae.subject.batching import TooLargeError, run_all
 from neurosae.subject.interface import Subject
 

@@ -14,8 +14,9 @@ import pandas as pd
 
 from neurosae.protocol.models import Protocol
 from neurosae.recording.files import write_json, write_text
+from neurosae.recording.manifest import SCHEMA
 from neurosae.recording.plan import Plan, table_sha256, table_text
-from neurosae.recording.session import HEADER, PROTOCOL, SCHEMA, STIMULI, read_header
+from neurosae.recording.session import HEADER, PROTOCOL, STIMULI, read_header
 from neurosae.schema.names import UNITS_BASIS
 
 _PACKAGES = ("neurosae", "numpy", "xarray", "netCDF4", "torch", "transformers", "transformer-lens")

@@ -13,6 +13,7 @@ import pandas as pd
 from neurosae.protocol.models import Protocol
 from neurosae.recording.acquisition import Progress, run_shards
 from neurosae.recording.files import sha256, storage_error, write_json
+from neurosae.recording.flags import non_finite, sinks
 from neurosae.recording.header import file_attrs, now, register, seal
 from neurosae.recording.lock import writing_alone
 from neurosae.recording.plan import Plan, check_inputs, check_room, make_plan, output_state
@@ -21,10 +22,8 @@ from neurosae.recording.session import (
     PROTOCOL,
     STIMULI,
     Session,
-    non_finite,
     open_session,
     read_header,
-    sinks,
 )
 from neurosae.recording.shard import Tables, concatenate, read_tables
 from neurosae.recording.store import shard_name, write_tables

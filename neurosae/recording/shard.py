@@ -19,6 +19,8 @@ from neurosae.subject.interface import Tokens
 
 _CHUNK_BYTES = 2**19  # checksums are three times as fast in the processor's cache
 
+_NO_TABLE = ("token_count", "activation", "active_count", "feature_index")
+
 ROW_ATTRS: Mapping[str, Mapping[str, object]] = {
     "stimulus_index": {
         "long_name": "stimulus of the token",
@@ -157,7 +159,7 @@ def read_tables(path: Path) -> Tables:
         If the file is truncated or altered.
     """
     with reading_netcdf(path) as file:
-        names = [name for name in file.variables if name not in ("token_count", "activation")]
+        names = [name for name in file.variables if name not in _NO_TABLE]
         variables = {name: get_variable(file, name)[:2] for name in names}
     columns = {name: values for name, (dims, values) in variables.items() if dims == (STIMULUS,)}
     rows = {name: values for name, (dims, values) in variables.items() if dims == ("row",)}

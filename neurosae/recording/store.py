@@ -5,18 +5,25 @@ checks them, and only then removes the shards; it can be interrupted and started
 """
 
 import hashlib
-import json
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from neurosae.errors import CorruptFileError, StorageError
-from neurosae.recording.files import append_line, reading_netcdf, sha256, sweep_parts, writing_netcdf
+from neurosae.recording.files import reading_netcdf, sweep_parts, writing_netcdf
+from neurosae.recording.manifest import (
+    CONSOLIDATED,
+    TABLES,
+    append_entry,
+    check_size,
+    enter,
+    entries,
+    is_consolidated,
+    is_intact,
+)
 from neurosae.recording.portable import DEFLATE
 from neurosae.recording.shard import (
     Shard,
@@ -27,9 +34,6 @@ from neurosae.recording.shard import (
     read_tables,
     write_shard,
 )
-
-MANIFEST, TABLES = "manifest.jsonl", "stimuli.nc"
-CONSOLIDATED = "consolidated"
 
 CHUNK_ROWS = 1600
 """Rows of a layer file that are compressed together: 3.7 MB at 576 features."""
@@ -52,7 +56,7 @@ class Store:
     n_features: int
     files: tuple[str, ...]
     bounds: tuple[int, ...]
-    is_consolidated: bool
+    has_layers: bool
     origin: str = ""
 
     def read(self, layer: int, start: int, stop: int, features: slice = slice(None)) -> np.ndarray:
@@ -63,7 +67,7 @@ class Store:
         CorruptFileError
             If a file fails its checksum.
         """
-        if self.is_consolidated:
+        if self.has_layers:
             return read_activation(self.folder / self.files[layer], None, start, stop, features, self.origin)
         parts = [
             read_activation(
@@ -97,61 +101,12 @@ def add_shard(folder: Path, number: int, shard: Shard, attrs: Mapping[str, objec
     name = shard_name(number)
     write_shard(folder / name, shard, attrs)
     entry = {"shard": name, "stimuli": shard.stimuli["stimulus"].tolist(), "rows": len(shard.activation)}
-    _enter(folder, entry, name)
-
-
-def _enter(folder: Path, entry: Mapping[str, object], name: str) -> None:
-    path = folder / name
-    sealed = {"bytes": path.stat().st_size, "sha256": sha256(path), "status": "complete"}
-    append_line(folder / MANIFEST, json.dumps({**entry, **sealed}, ensure_ascii=False))
-
-
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """Entries of the manifest, oldest first; a last line that a crash tore is left out, with a warning.
-
-    Raises
-    ------
-    CorruptFileError
-        If another line is no JSON, naming it.
-    """
-    path = folder / MANIFEST
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    *lines, torn = text.split("\n")
-    if torn:
-        warnings.warn(f"{path}: the last line is incomplete and is ignored; a run was killed.", stacklevel=2)
-    return [_entry(path, number, line) for number, line in enumerate(lines, start=1)]
-
-
-def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorruptFileError(f"{path}: line {number} is no JSON ({error}). Record again.") from error
-    is_whole = isinstance(entry, dict) and (
-        entry.get("status") == CONSOLIDATED or {"bytes", "sha256"} <= entry.keys()
-    )
-    if not is_whole:
-        raise CorruptFileError(f"{path}: line {number} is no entry of a manifest. Record again.")
-    return dict(entry)
-
-
-def entries(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
-    """Last manifest entry of each file of a ``kind``, 'shard', 'layer' or 'tables', by file name."""
-    return {entry[kind]: entry for entry in read_manifest(folder) if kind in entry}
-
-
-def is_intact(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a file is there, as long and with the same SHA-256 as when it was entered."""
-    path = folder / name
-    if not path.exists() or path.stat().st_size != entry["bytes"]:
-        return False
-    return sha256(path) == entry["sha256"]
+    enter(folder, entry, name)
 
 
 def damaged_files(folder: Path) -> list[str]:
     """Files of a store that are missing or no longer what was written; reads every byte."""
-    kind = "layer" if _is_consolidated(folder) else "shard"
-    written = entries(folder, kind) | entries(folder, "tables")
+    written = entries(folder, "layer" if is_consolidated(folder) else "shard") | entries(folder, "tables")
     return [name for name, entry in written.items() if not is_intact(folder, name, entry)]
 
 
@@ -160,7 +115,7 @@ def write_tables(folder: Path, tables: Tables, n_features: int, attrs: Mapping[s
     with writing_netcdf(folder / TABLES) as file:
         put_tables(file, tables)
         file.setncatts({**attrs, "n_features": np.int32(n_features)})
-    _enter(folder, {"tables": TABLES}, TABLES)
+    enter(folder, {"tables": TABLES}, TABLES)
 
 
 def open_store(folder: Path) -> Store:
@@ -179,30 +134,19 @@ def open_store(folder: Path) -> Store:
         if not is_intact(folder, name, entry):
             raise CorruptFileError(f"{folder / name} is not what was written. Restore it or record again.")
     tables = read_tables(folder / TABLES)
-    is_consolidated = _is_consolidated(folder)
-    files = entries(folder, "layer" if is_consolidated else "shard")
+    has_layers = is_consolidated(folder)
+    files = entries(folder, "layer" if has_layers else "shard")
     for name, entry in files.items():
-        _check_size(folder / name, entry["bytes"])
-    names = sorted(files) if not is_consolidated else [layer_name(int(layer)) for layer in tables.layers]
+        check_size(folder / name, entry["bytes"])
+    names = sorted(files) if not has_layers else [layer_name(int(layer)) for layer in tables.layers]
     n_rows = len(tables.norm)
-    counts = [n_rows] if is_consolidated else [files[name]["rows"] for name in names]
+    counts = [n_rows] if has_layers else [files[name]["rows"] for name in names]
     if sum(counts) != n_rows or not set(names) <= set(files):
         raise CorruptFileError(f"{folder}: the manifest names {sum(counts)} of {n_rows} rows. Record again.")
     bounds = tuple(int(bound) for bound in np.cumsum([0, *counts]))
     layers = tuple(int(layer) for layer in tables.layers)
     n_features, origin = _identity(folder)
-    return Store(folder, layers, n_features, tuple(names), bounds, is_consolidated, origin)
-
-
-def _is_consolidated(folder: Path) -> bool:
-    return any(entry.get("status") == CONSOLIDATED for entry in read_manifest(folder))
-
-
-def _check_size(path: Path, expected: int) -> None:
-    found = path.stat().st_size if path.exists() else None
-    if found != expected:
-        was = "missing" if found is None else f"{found} bytes long"
-        raise CorruptFileError(f"{path} is {was}; {expected} bytes were written. Restore it or record again.")
+    return Store(folder, layers, n_features, tuple(names), bounds, has_layers, origin)
 
 
 def _identity(folder: Path) -> tuple[int, str]:
@@ -225,15 +169,15 @@ def consolidate(folder: Path) -> None:
         If a shard is damaged, or a layer file does not read back as it was written; no shard is removed then.
     """
     store = open_store(folder)
-    if not store.is_consolidated:
+    if not store.has_layers:
         sweep_parts(folder / "layers")
         known = entries(folder, "layer")
         for index, layer in enumerate(store.layers):
             name = layer_name(layer)
             if name not in known or not is_intact(folder, name, known[name]):
                 _write_layer(store, index, folder / name)
-                _enter(folder, {"layer": name, "rows": store.bounds[-1]}, name)
-        append_line(folder / MANIFEST, json.dumps({"status": CONSOLIDATED}))
+                enter(folder, {"layer": name, "rows": store.bounds[-1]}, name)
+        append_entry(folder, {"status": CONSOLIDATED})
     if (folder / "shards").exists():
         shutil.rmtree(folder / "shards")
 

@@ -43,6 +43,11 @@ RESERVED = (
     "token_position",
     "stimulus_id",
     "stimulus_index",
+    "entry",
+    "active_count",
+    "feature_index",
+    "row_count",
+    "row_index",
 )
 """Names that stimulus columns may not have, as recordings and responses use them themselves."""
 

@@ -66,20 +66,48 @@ def recording_array(
     DesignError
         If ``tokens`` has a field that no recording knows.
     """
+    coords = recording_coords(
+        stimuli, tokens, layers, np.arange(values.shape[3]) if features is None else features
+    )
+    return xr.DataArray(
+        values,
+        dims=RECORDING_DIMS,
+        coords=coords,
+        name="activation",
+        attrs=recording_attrs(site, basis, origin),
+    )
+
+
+def recording_coords(
+    stimuli: pd.DataFrame,
+    tokens: Mapping[str, np.ndarray],
+    layers: Sequence[int],
+    features: Sequence[int] | np.ndarray,
+) -> dict[str, object]:
+    """Coordinates of a recording: stimulus columns, token fields, positions, layers and features.
+
+    Raises
+    ------
+    DesignError
+        If ``tokens`` has a field that no recording knows.
+    """
     unknown = sorted(set(tokens) - set(TOKEN_FIELDS))
     if unknown:
         raise DesignError(f"unknown token fields {unknown}; a recording knows {list(TOKEN_FIELDS)}.")
-    coords: dict[str, object] = {
+    return {
         **stimulus_coords(stimuli),
         **{name: ((STIMULUS, TOKEN), field) for name, field in tokens.items()},
-        TOKEN: np.arange(values.shape[1]),
+        TOKEN: np.arange(next(iter(tokens.values())).shape[1]),
         LAYER: np.asarray(layers, dtype=np.int64),
-        FEATURE: np.arange(values.shape[3]) if features is None else np.asarray(features),
+        FEATURE: np.asarray(features),
     }
-    attrs = {"long_name": f"activation at {site}", "units": "a.u.", "site": site, "basis": basis}
-    return xr.DataArray(
-        values, dims=RECORDING_DIMS, coords=coords, name="activation", attrs=attrs | provenance_attrs(origin)
-    )
+
+
+def recording_attrs(site: str, basis: str, origin: Mapping[str, object]) -> dict[str, str]:
+    """Attributes of a recording: what it holds, in which units, site, basis and provenance."""
+    units = "a.u." if basis == UNITS_BASIS else "1"
+    what = f"activation at {site}" if basis == UNITS_BASIS else f"code at {site}"
+    return {"long_name": what, "units": units, "site": site, "basis": basis, **provenance_attrs(origin)}
 
 
 def check_recording(recording: xr.DataArray) -> None:

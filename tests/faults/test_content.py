@@ -12,7 +12,7 @@ import pytest
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.decoding import decode
 from neurosae.errors import DesignError, StimulusError, StorageError, SubjectError
-from neurosae.recording import plan, store
+from neurosae.recording import manifest, plan, store
 from neurosae.recording.netcdf import save_netcdf
 from neurosae.recording.pooling import pool_tokens
 from neurosae.recording.session import open_session
@@ -164,7 +164,7 @@ def test_fault_36_a_text_too_large_alone_is_named_and_finished_shards_stay(tmp_p
     with pytest.raises(SubjectError, match=r"stimulus 's5': a text of 61 tokens alone does not fit"):
         make(tmp_path / "out", Cramped(40), table=table)
     for site in ("resid_post", "mlp_post"):
-        assert sorted(store.entries(tmp_path / "out" / site, "shard")) == [
+        assert sorted(manifest.entries(tmp_path / "out" / site, "shard")) == [
             store.shard_name(n) for n in (0, 1)
         ]
     assert parts(tmp_path / "out") == []

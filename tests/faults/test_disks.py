@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from neurosae.errors import StorageError
-from neurosae.recording import acquisition, files, runner, store
+from neurosae.recording import acquisition, files, manifest, runner, store
 from neurosae.recording.upkeep import consolidate_session, damaged
 from tests.faults.recordings import Never, command, make, parts, stimuli, values
 from tests.studies import write_study
@@ -41,7 +41,7 @@ def fill(folder, left=0):
             file.write(bytes(4096))
 
 
-STEPS = [(acquisition, "add_shard", 4), (store, "append_line", 3), (runner, "write_tables", 0)]
+STEPS = [(acquisition, "add_shard", 4), (manifest, "append_line", 3), (runner, "write_tables", 0)]
 
 
 @pytest.mark.parametrize(("module", "name", "after"), [*STEPS, (runner, "write_json", 0)])
@@ -65,7 +65,7 @@ def test_fault_04_a_disk_that_fills_up_is_named_and_the_run_goes_on_later(
         assert str(disk / "out") in str(caught.value)
         assert "no space left on the device" in str(caught.value)
         assert parts(disk / "out") == []
-        kept = sum(len(store.entries(disk / "out" / site, "shard")) for site in ("resid_post", "mlp_post"))
+        kept = sum(len(manifest.entries(disk / "out" / site, "shard")) for site in ("resid_post", "mlp_post"))
         assert kept >= min(after, 8)
         (disk / "ballast").unlink()
         assert values(make(disk / "out")) == whole
@@ -89,12 +89,12 @@ def test_fault_04_a_disk_that_fills_up_while_consolidating_costs_no_data(monkeyp
         assert values(consolidate_session(disk / "out")) == before
 
 
-@pytest.mark.parametrize("name", ["write_shard", "append_line"])
-def test_fault_04_without_a_small_disk_the_error_of_a_full_one_is_named(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(("module", "name"), [(store, "write_shard"), (manifest, "append_line")])
+def test_fault_04_without_a_small_disk_the_error_of_a_full_one_is_named(tmp_path, monkeypatch, module, name):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    step = getattr(store, name)
+    step = getattr(module, name)
 
     def failing(*args):
         with monkeypatch.context() as patch:
@@ -102,7 +102,7 @@ def test_fault_04_without_a_small_disk_the_error_of_a_full_one_is_named(tmp_path
             return step(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, name, failing)
+        patch.setattr(module, name, failing)
         with pytest.raises(StorageError, match="no space left on the device"):
             make(tmp_path / "out")
     assert parts(tmp_path / "out") == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neurosae.errors import StorageError
-from neurosae.recording import acquisition, runner, store
+from neurosae.recording import acquisition, manifest, runner, store
 from neurosae.recording.session import open_session
 from neurosae.recording.upkeep import consolidate_session, damaged
 from neurosae.subject.toy import ToySubject
@@ -46,7 +46,7 @@ def test_fault_01_a_run_killed_at_any_moment_goes_on_to_the_same_values(tmp_path
 
 
 MOMENTS = [
-    (store, "append_line"),
+    (manifest, "append_line"),
     (acquisition, "add_shard"),
     (runner, "write_tables"),
     (runner, "write_json"),
@@ -64,7 +64,7 @@ def test_fault_02_a_kill_between_two_steps_repeats_no_shard_and_loses_none(
     check_no_partial_shard(tmp_path / "out")
     assert values(make(tmp_path / "out")) == whole
     for site in ("resid_post", "mlp_post"):
-        entries = store.read_manifest(tmp_path / "out" / site)
+        entries = manifest.read_manifest(tmp_path / "out" / site)
         named = [entry["shard"] for entry in entries if "shard" in entry]
         assert sorted(set(named)) == [store.shard_name(number) for number in range(4)]
     assert damaged(tmp_path / "out") == []
@@ -83,7 +83,7 @@ def test_fault_02_a_killed_consolidation_is_finished_by_the_next(tmp_path, monke
 SLOW = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
-from neurosae.recording import plan
+from neurosae.recording import manifest, plan
 from neurosae.subject import toy
 plan.SHARD_STIMULI = 2
 run = toy.ToySubject.run
@@ -111,7 +111,7 @@ def test_fault_03_an_interrupt_ends_with_130_and_leaves_a_valid_manifest(tmp_pat
     assert process.returncode == 130
     assert "goes on where it stopped" in said
     assert "Traceback" not in said
-    n_done = len(store.entries(out / "resid_post", "shard"))
+    n_done = len(manifest.entries(out / "resid_post", "shard"))
     assert 0 < n_done < 12
     assert parts(out) == []
     check_no_partial_shard(out)
