@@ -17,7 +17,7 @@ from neurosae.subject.edits import Editor, check_edit
 from neurosae.subject.folder import model_sizes, weights_sha256
 from neurosae.subject.hooks import Action, Tap, run_tapped
 from neurosae.subject.interface import Edit, Readings, Tokens
-from neurosae.subject.loading import boot_bridge, find_device, find_dtype, load_model
+from neurosae.subject.loading import MIXED, boot_bridge, find_device, find_dtype, load_model
 from neurosae.subject.padding import Batch, pad
 from neurosae.subject.quiet import quiet
 from neurosae.subject.sites import Place, find_place, input_width
@@ -37,7 +37,7 @@ class BridgeSubject:
     name : under which provenance knows the subject
     folder : model folder: config.json, tokenizer.json, *.safetensors
     device : 'auto' (a CUDA device if there is one, else the CPU), 'cpu', 'cuda', 'cuda:1', 'mps'
-    dtype : 'float32', 'bfloat16' or 'float16'
+    dtype : 'float32'; 'bfloat16' or 'float16'; 'mixed' keeps float32 but multiplies matrices in bfloat16
     known : facts for `describe` that need not be computed again, such as ``weights_sha256``
 
     Raises
@@ -60,7 +60,7 @@ class BridgeSubject:
         self.n_layers, self.d_model = sizes["n_layers"], sizes["d_model"]
         self.context_length = sizes["context_length"]
         self._tokenizer = SubjectTokenizer(folder)
-        self._device = find_device(device)
+        self._device, self._is_mixed = find_device(device), dtype == MIXED
         with quiet():
             self.model = load_model(folder, self._device, find_dtype(dtype))
             self.bridge = boot_bridge(self.model, folder)
@@ -83,7 +83,7 @@ class BridgeSubject:
             **self._known,
             "weights_sha256": self._weights_sha256,
             "tokenizer_sha256": self._tokenizer.sha256,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": MIXED if self._is_mixed else str(self.model.dtype).removeprefix("torch."),
             "device": str(self._device),
             "prepend_bos": self._tokenizer.prepend_bos,
             "attention": str(getattr(config, "_attn_implementation", "unknown")),
@@ -123,7 +123,8 @@ class BridgeSubject:
         wanted = {site: [int(layer) for layer in layers] for site, layers in (sites or {}).items()}
         self._check(wanted, edits)
         batch = pad(tokens, pad_id=self._pad_id, context_length=self.context_length, device=self._device)
-        with self._lock, torch.inference_mode(), _freeing_memory():
+        products = torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_mixed)
+        with self._lock, torch.inference_mode(), products, _freeing_memory():
             return self._read(batch, wanted, surprisal, [Editor(edit, batch.is_open) for edit in edits])
 
     def _read(

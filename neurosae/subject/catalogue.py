@@ -58,7 +58,8 @@ def load_subject(name: str, *, device: str = "auto", dtype: str = "float32", off
     ----------
     name : 'smollm2-135m', 'toy', a local model folder, or a Hugging Face name such as 'openai-community/gpt2'
     device : 'auto', 'cpu', 'cuda', 'mps'; the toy ignores it
-    dtype : 'float32', 'bfloat16' or 'float16'; the toy ignores it
+    dtype : 'float32'; 'bfloat16' or 'float16'; 'mixed' keeps weights and residual stream in float32 and
+        multiplies matrices in bfloat16; the toy ignores it
     offline : True uses only what is on this machine; False may download a Hugging Face model
 
     Returns

@@ -18,7 +18,15 @@ with warnings.catch_warnings():
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MIXED = "mixed"
+"""float32 weights and residual stream, matrix products in bfloat16: nearly as exact, up to twice as fast."""
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    MIXED: torch.float32,
+}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -80,7 +88,7 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(name: str) -> torch.dtype:
-    """The torch dtype called ``name``; one of float32, bfloat16, float16.
+    """The torch dtype of the weights of a subject of dtype ``name``, a key of `DTYPES`.
 
     Raises
     ------
