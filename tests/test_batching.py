@@ -98,3 +98,48 @@ def test_a_text_too_large_alone_is_refused_and_other_errors_pass():
                 Cramped(3, RuntimeError), ToySubject().tokenize(TEXTS[:1]), batch_tokens=64, surprisal=True
             )
         )
+
+
+def test_a_text_too_large_alone_is_left_out_on_request_and_the_others_are_run():
+    cramped, left_out = Cramped(20), []
+    tokens = ToySubject().tokenize(TEXTS)
+    parts = list(run_all(cramped, tokens, batch_tokens=200, leave_out=left_out.append, surprisal=True))
+    too_long = [number for number, text in enumerate(tokens) if len(text) > 20]
+    assert sorted(error.position for error in left_out) == too_long
+    assert len(too_long) == 3
+    ran = np.concatenate([numbers for numbers, _ in parts])
+    assert sorted([*ran, *too_long]) == list(range(len(TEXTS)))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    with pytest.raises(RuntimeError, match="no memory left"):
+        list(
+            run_all(
+                Cramped(3, RuntimeError),
+                ToySubject().tokenize(TEXTS),
+                batch_tokens=64,
+                leave_out=print,
+                surprisal=True,
+            )
+        )
+
+
+class Quadratic(Cramped):
+    """What a text takes grows with the square of its length, as attention does."""
+
+    def run(self, tokens, **kwargs):
+        longest = lengths_of(tokens).max()
+        self.ran.append(len(tokens) * longest)
+        if len(tokens) * longest**2 > self.most:
+            raise self.error("no memory left")
+        return ToySubject.run(self, tokens, **kwargs)
+
+
+def test_after_a_lack_of_memory_shorter_texts_have_the_full_budget_again():
+    long, short = "the key " * 40, "so be it"
+    subject = Quadratic(2 * 81**2)
+    tokens = subject.tokenize([long] * 8 + [short] * 160)
+    list(run_all(subject, tokens, batch_tokens=640, surprisal=True))
+    n_long = sum(cells > 160 and cells % 81 == 0 for cells in subject.ran)
+    assert n_long <= 3  # 567, 283 and no more: then two at a time
+    assert subject.ran.count(640) == 1  # all the short ones at once, which take little

@@ -162,6 +162,17 @@ def test_families_of_one_row_are_units_like_any_other(index):
     assert all(np.array_equal(one[name], two[name]) for name in one.data_vars)
 
 
+def test_classes_nested_in_templates_are_permuted_within_them():
+    responses = families(12, effect=1.5).rename(family="template")
+    result = ns.category_rsa(responses, "condition", unit="template", n_permutations=199)
+    assert result.attrs["scheme"] == "within strata"
+    assert result.p.values[0] == 0.005
+    # Between stimuli, what templates share hides the same difference.
+    blurred = ns.category_rsa(responses, "condition", unit="stimulus", n_permutations=199)
+    assert blurred.attrs["scheme"] == "between"
+    assert blurred.p.values[0] > result.p.values[0]
+
+
 def test_order_of_stimuli_and_features_changes_no_index():
     responses = planted_responses(n_items=8)
     order = np.random.default_rng(0).permutation(16)

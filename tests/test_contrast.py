@@ -542,3 +542,116 @@ def test_values_that_are_not_finite_are_refused(bad):
 def test_unknown_conditions_are_refused():
     with pytest.raises(ContrastError, match="no condition 'c'"):
         contrast_map(two_conditions(), "a > c")
+
+
+def test_units_without_a_nuisance_value_are_left_out_and_listed():
+    length = np.random.default_rng(0).standard_normal(40)
+    length[[3, 25]] = np.nan
+    data = two_conditions(length=length)
+    with pytest.warns(UserWarning, match=r"2 stimuli are left out.*length; first: \['s3', 's25'\]"):
+        result = contrast_map(data, "a > b", nuisance=["length"], n_permutations=99)
+    assert result.attrs["excluded"] == "s3;s25"
+    kept = data.isel(stimulus=np.flatnonzero(np.isfinite(length)))
+    whole = contrast_map(kept, "a > b", nuisance=["length"], n_permutations=99)
+    np.testing.assert_array_equal(result["stat"], whole["stat"])
+    assert not any(key.endswith("/s3") for key in result["seen_unit"].values)
+    assert "excluded" not in whole.attrs
+
+
+def test_the_whole_unit_is_left_out_if_one_of_its_stimuli_lacks_a_value():
+    length = np.arange(24.0) % 7
+    length[2] = np.nan
+    data = two_conditions(12, 12, 3, item=np.tile([f"i{k}" for k in range(12)], 2), length=length)
+    with pytest.warns(UserWarning, match="2 stimuli are left out"):
+        result = contrast_map(data, "a > b", nuisance=["length"], n_permutations=99)
+    assert result.attrs["n_units"] == 11
+    assert result.attrs["excluded"] == "s2;s14"
+
+
+@pytest.mark.parametrize("is_paired", [False, True])
+def test_nuisance_that_nearly_follows_the_contrast_is_warned_of(is_paired):
+    noise = np.random.default_rng(0).standard_normal(40)
+    columns = {"item": np.tile(np.arange(20), 2)} if is_paired else {}
+    data = two_conditions(n_features=3, length=np.repeat([5.0, 0.0], 20) + noise, **columns)
+    with pytest.warns(UserWarning, match=r"'length' correlates 0\.9\d with the contrast.*hardly separable"):
+        contrast_map(data, "a > b", nuisance=["length"], n_permutations=99)
+
+
+@pytest.mark.parametrize(("n_a", "n_b", "n_distinct"), [(3, 5, 56), (5, 5, 252), (3, 9, 220), (4, 30, 46376)])
+def test_cells_of_up_to_five_units_are_enumerated_if_that_is_possible(n_a, n_b, n_distinct):
+    data = two_conditions(n_a, n_b, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = contrast_map(data, "a > b", n_permutations=30)
+    assert result.attrs["exact"] == (n_distinct <= 10_000)
+    assert result.attrs["n_permutations"] == (n_distinct if n_distinct <= 10_000 else 30)
+
+
+def test_a_feature_that_is_silent_in_one_cell_is_tested():
+    data = two_conditions(20, 20, 3)
+    data.values[20:, 0, 0] = 0
+    data.values[:20, 0, 0] = np.random.default_rng(0).gamma(2, size=20)
+    result = contrast_map(data, "a > b", test="welch", n_permutations=199)
+    oracle = ttest_1samp(data.values[:20, 0, 0], 0)
+    assert flat(result, "stat")[0] == pytest.approx(oracle.statistic)
+    assert flat(result, "df")[0] == pytest.approx(19)
+    assert flat(result, "p_unc")[0] == 0.005
+
+
+def test_half_precision_is_computed_in_double():
+    data = two_conditions().astype(np.float16)
+    xr.testing.assert_equal(
+        contrast_map(data, "a > b", n_permutations=99),
+        contrast_map(data.astype(np.float64), "a > b", n_permutations=99),
+    )
+    data.values[3, 0, 2] = np.inf
+    with pytest.raises(DesignError, match="'s3'"):
+        contrast_map(data, "a > b")
+
+
+def test_p_lies_within_its_own_bounds_and_exact_p_has_none():
+    result = contrast_map(two_conditions(n_features=200), "a > b", n_permutations=99)
+    assert (result["p_lo"] < result["p_unc"]).all()
+    assert (result["p_unc"] <= result["p_hi"]).all()
+    exact = contrast_map(two_conditions(4, 4), "a > b")
+    np.testing.assert_array_equal(exact["p_lo"], exact["p_unc"])
+    np.testing.assert_array_equal(exact["p_hi"], exact["p_unc"])
+
+
+def test_an_interaction_is_a_difference_of_differences():
+    condition, size = np.repeat(["a", "b"], 20), np.tile(["big", "small"], 20)
+    data = two_conditions(20, 20, 6, size=size)
+    data.values[(condition == "a") & (size == "big"), 0, 0] += 4
+    result = contrast_map(data, "(a > b) : (big > small)", n_permutations=199)
+    means = {
+        (c, s): data.values[(condition == c) & (size == s), 0].mean(axis=0) for c in "ab" for s in size[:2]
+    }
+    expected = means["a", "big"] - means["a", "small"] - means["b", "big"] + means["b", "small"]
+    np.testing.assert_allclose(flat(result, "effect"), expected, atol=1e-12)
+    assert flat(result, "p_unc")[0] <= 0.01
+
+
+def test_an_interaction_of_noise_keeps_the_error_rate_beside_main_effects():
+    size = np.tile(["big", "small"], 30)
+    data = two_conditions(30, 30, 2000, size=size)
+    data.values[:30] += 2
+    data.values[size == "big"] -= 3
+    p = flat(contrast_map(data, "(a > b) : (big > small)", n_permutations=199, correct="none"), "p_unc")
+    assert 0.0345 < (p <= 0.05).mean() < 0.0665
+
+
+def test_the_effect_in_sd_of_cells_does_not_grow_with_their_correlation():
+    rng = np.random.default_rng(0)
+    shared = 3 * rng.standard_normal((40, 50))
+    values = np.concatenate(
+        [shared + rng.standard_normal((40, 50)) + 1, shared + rng.standard_normal((40, 50))]
+    )
+    items = np.tile(np.arange(40), 2)
+    result = contrast_map(
+        responses(values, np.repeat(["a", "b"], 40), item=items), "a > b", n_permutations=99
+    )
+    first, second = values[:40], values[40:]
+    spread = np.sqrt((first.var(axis=0, ddof=1) + second.var(axis=0, ddof=1)) / 2)
+    np.testing.assert_allclose(flat(result, "es_av"), (first - second).mean(axis=0) / spread, rtol=1e-10)
+    assert flat(result, "es").mean() > 2 * flat(result, "es_av").mean()
+    assert "es_av" not in contrast_map(two_conditions(), "a > b", n_permutations=99)

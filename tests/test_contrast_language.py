@@ -83,6 +83,8 @@ def test_kat_03_refusals(table, text, message):
         ("joy + fear - neutral - joy", {"fear": 1, "neutral": -1}),
         ("linear(a, b, c)", {"a": -1, "c": 1}),
         ("linear(joy, a, b, c)", {"joy": -0.75, "a": -0.25, "b": 0.25, "c": 0.75}),
+        ("quad(a, b, c)", {"a": 0.5, "b": -1, "c": 0.5}),
+        ("quad(joy, a, b, c)", {"joy": 0.5, "a": -0.5, "b": -0.5, "c": 0.5}),
         ("condition[joy] > `condition`[fear]", {"joy": 1, "fear": -1}),
         ("size[big] > size[small]", {"big": 1, "small": -1}),
         ("big > small", {"big": 1, "small": -1}),
@@ -213,3 +215,54 @@ def test_the_message_for_an_unknown_name_reads_as_a_whole(table):
 def test_missing_numbers_in_another_column_do_no_harm():
     table = pd.DataFrame({"condition": ["a", "b"], "frequency": [1.5, float("nan")]})
     assert parse_contrast("a > b", table).weights == {("a",): 1.0, ("b",): -1.0}
+
+
+@pytest.fixture
+def crossed():
+    return pd.DataFrame(
+        {"condition": ["a", "a", "b", "b", "c", "c"], "size": ["big", "small"] * 3, "age": list("oyoyoo")}
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["(a > b) : (big > small)", "a > b : big - small", "(b < a):size[big] - size[small]"]
+)
+def test_a_colon_makes_a_difference_of_differences(crossed, text):
+    expected = {"a|big": 1, "a|small": -1, "b|big": -1, "b|small": 1}
+    assert weights(text, crossed) == expected
+
+
+def test_an_interaction_may_join_averages_and_trends(crossed):
+    found = weights("((a + b) > c) : (big > small)", crossed)
+    assert found["a|big"] == 0.5
+    assert found["c|small"] == 1
+    assert sum(found.values()) == 0
+    assert weights("linear(a, b, c) : (big > small)", crossed)["c|big"] == 1
+
+
+def test_a_colon_in_backticks_or_brackets_is_a_name():
+    table = pd.DataFrame({"condition": ["a:b", "c", "d"]})
+    assert weights("`a:b` > c", table) == {"a:b": 1, "c": -1}
+    assert weights("condition[a:b] > c", table) == {"a:b": 1, "c": -1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(a > b) : (b > c)", "both sides of ':' compare levels of 'condition'"),
+        ("(a > c) : (o > y)", "no stimulus is c and y; an interaction needs every combination"),
+        ("a : b", "the weights sum to 1, not 0"),
+        ("(a > b) :", "is empty"),
+    ],
+)
+def test_interactions_that_are_none_are_refused(crossed, text, message):
+    with pytest.raises(ContrastError, match=message):
+        parse_contrast(text, crossed)
+
+
+def test_a_quadratic_trend_is_orthogonal_to_the_linear_one_and_needs_three_conditions(table):
+    names = ["joy", "fear", "a", "b", "c"]
+    linear, quadratic = (weights(f"{kind}({', '.join(names)})", table) for kind in ("linear", "quad"))
+    assert sum(linear.get(name, 0) * quadratic.get(name, 0) for name in names) == pytest.approx(0)
+    with pytest.raises(ContrastError, match=r"quad\(\) needs three or more"):
+        parse_contrast("quad(a, b)", table)

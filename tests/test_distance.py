@@ -10,7 +10,7 @@ from scipy.stats import ortho_group
 from neurosae.arrays.distance import MEASURES, dissimilarity, triangle, unit_profiles, z_score
 from neurosae.errors import DesignError
 
-RECTIFIED = ("jaccard", "braycurtis")
+RECTIFIED = ("jaccard", "braycurtis", "poisson")
 EXACT = 1e-10  # agreement asked of float64 formulas that sum in another order
 
 
@@ -52,6 +52,11 @@ def test_kat_15_rsatoolbox_agrees_once_its_alphabetical_sorting_is_undone(metric
     assert order != list(range(12))
     theirs_square = rdms.get_matrices()[0][np.ix_(order, order)]
     assert np.allclose(dissimilarity(x, metric), theirs_square, atol=EXACT)
+
+
+def test_kat_15_poisson_agrees_with_rsatoolbox():
+    theirs = calc_rdm(Dataset(codes()), method="poisson").get_matrices()[0]
+    assert np.allclose(dissimilarity(codes(), "poisson"), theirs, atol=EXACT)
 
 
 @pytest.mark.parametrize("metric", ["correlation", "cosine", "jaccard", "braycurtis"])

@@ -16,7 +16,7 @@ from neurosae.recording.manifest import entries
 from neurosae.recording.portable import check_portable
 from neurosae.recording.runner import record
 from neurosae.recording.session import open_session
-from neurosae.recording.upkeep import consolidate_session
+from neurosae.recording.upkeep import consolidate
 from neurosae.schema.recordings import recording_array
 from neurosae.subject.interface import Readings
 from neurosae.subject.toy import ToySubject
@@ -161,7 +161,7 @@ def test_the_file_by_feature_is_the_same_however_much_is_in_memory(recorded, mon
     folder = recorded.path / open_session(recorded.path).dictionaries[toy(1).name]["folder"]
     expected = open_codes(folder).columns(0, N_FEATURES).toarray()
     (folder / open_codes(folder).index).unlink()
-    monkeypatch.setattr("neurosae.recording.code_store.ENTRIES_AT_ONCE", 7)
+    monkeypatch.setattr("neurosae.recording.by_feature.ENTRIES_AT_ONCE", 7)
     index_codes(folder)
     np.testing.assert_array_equal(open_codes(folder).columns(0, N_FEATURES).toarray(), expected)
 
@@ -176,7 +176,7 @@ def test_files_of_codes_are_portable(recorded):
 
 def test_codes_of_a_consolidated_session_are_the_same(recorded):
     expected = encode(recorded["resid_post"], toy(1)).to_xarray()
-    consolidated = consolidate_session(recorded.path)
+    consolidated = consolidate(recorded.path)
     np.testing.assert_array_equal(encode(consolidated, toy(1)).to_xarray().values, expected.values)
 
 

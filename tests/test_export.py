@@ -127,7 +127,7 @@ def test_a_numpy_folder_is_replaced_whole_and_another_folder_never(tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "thesis.txt").write_text("x")
-    with pytest.raises(StorageError, match="not written by to_numpy"):
+    with pytest.raises(StorageError, match="no earlier export of this kind"):
         ns.export.to_numpy(responses(), own, overwrite=True)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -199,6 +199,29 @@ def test_tables_hold_every_value_however_they_are_cut(tmp_path, monkeypatch, suf
         text = found[name].to_numpy(dtype=str)
         values = text == "True" if column.dtype == bool else text.astype(dataset_of(responses())[name].dtype)
         np.testing.assert_array_equal(values, column.to_numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("bytes_at_once", [1, 2**28])
+def test_a_lazy_recording_becomes_the_same_table(tmp_path, monkeypatch, kind, bytes_at_once):
+    monkeypatch.setattr(tables, "_BYTES_AT_ONCE", bytes_at_once)
+    monkeypatch.setattr(tables, "_ROWS_AT_ONCE", 150)
+    eager = recording()
+    lazy = eager.copy(data=da.from_array(eager.values, chunks=(3, -1, 1, -1)))
+    paths = [getattr(ns.export, f"to_{kind}")(its, tmp_path / n) for its, n in ((eager, "e"), (lazy, "l"))]
+    read = pd.read_csv if kind == "csv" else pd.read_parquet
+    pd.testing.assert_frame_equal(*map(read, paths))
+    if kind == "parquet":
+        pd.testing.assert_frame_equal(read(paths[0]), ns.to_table(eager))
+
+
+def test_a_lazy_recording_becomes_the_same_tensor(tmp_path):
+    eager = recording()
+    lazy = eager.copy(data=da.from_array(eager.values, chunks=(3, -1, 1, -1)))
+    path = ns.export.to_safetensors(lazy, tmp_path / "x.safetensors")
+    with safe_open(path, "numpy") as file:
+        np.testing.assert_array_equal(file.get_tensor("activation"), eager.values)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("rows_at_once", [2, 10_000])

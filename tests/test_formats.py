@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 
 import neurosae as ns
+from neurosae.dictionary.toy import ToyDictionary
+from neurosae.export.layer_files import RECIPES
 from neurosae.protocol.models import Protocol
 from neurosae.recording import plan
+from neurosae.recording.encode import encode
 from neurosae.recording.runner import record
 from neurosae.subject.toy import ToySubject
 
@@ -53,25 +56,28 @@ def folder(tmp_path_factory):
         patch.setattr(plan, "SHARD_STIMULI", 2)
         protocol = Protocol(name="demo", stimuli="x", subject="toy", recording={"sites": ["resid_post"]})
         record(ToySubject(), protocol, folder / "session", stimuli=stimuli)
+    width = ns.open_session(folder / "session")["resid_post"].sizes["feature"]
+    encode(ns.open_session(folder / "session"), ToyDictionary(12, width, threshold=0.5))
     responses = pooled(folder)
     responses[3, 2, 5] = float("nan")
     ns.export.to_r(responses, folder / "responses.nc")
     return folder
 
 
-def pooled(folder):
-    return ns.pool_tokens(ns.open_session(folder / "session")["resid_post"])
+def pooled(folder, kind="session"):
+    key = ("resid_post", "toy-resid_post-l0") if kind == "codes" else "resid_post"
+    return ns.pool_tokens(ns.open_session(folder / "session")[key])
 
 
 def expected(folder, kind):
-    responses = pooled(folder)
+    responses = pooled(folder, kind)
     first = responses.sel(layer=0).isel(feature=0).groupby("condition").mean()
     means = [f"{c} {float(v):.6f}" for c, v in zip(first["condition"].values, first.values, strict=True)]
-    return means if kind == "session" else [*means, TEXTS[0], "1"]
+    return means if kind != "result" else [*means, TEXTS[0], "1"]
 
 
 @pytest.mark.parametrize("ending", PROGRAMS)
-@pytest.mark.parametrize("kind", ["result", "session"])
+@pytest.mark.parametrize("kind", ["result", "session", "codes"])
 def test_a_recipe_prints_the_numbers_of_neurosae(folder, kind, ending):
     if not has(ending):
         pytest.skip(f"no program for {kind}.{ending}")
@@ -82,3 +88,8 @@ def test_a_recipe_prints_the_numbers_of_neurosae(folder, kind, ending):
         [*PROGRAMS[ending], str(script)], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.stdout.splitlines() == expected(folder, kind), done.stderr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_readers_of_an_export_are_those_in_the_text(name):
+    assert RECIPES[name] in DOCS.read_text("utf-8")

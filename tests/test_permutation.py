@@ -5,9 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy.stats import permutation_test
+from statsmodels.stats.proportion import proportion_confint
 
 from neurosae.arrays.permutation import (
     count_relabelings,
+    exceedance_interval,
     max_statistic_p,
     orders,
     p_value,
@@ -140,3 +142,21 @@ def test_max_statistic_p_counts_the_largest_of_each_relabeling():
 def test_refusals(call, message):
     with pytest.raises(DesignError, match=message):
         call()
+
+
+def test_the_interval_of_a_sampled_p_is_clopper_pearsons():
+    counts = np.array([0, 1, 49, 998, 999])
+    found = exceedance_interval(counts, 999, exact=False)
+    np.testing.assert_allclose(found, proportion_confint(counts, 999, method="beta"), rtol=1e-9)
+
+
+def test_an_exact_p_has_no_interval_and_nan_has_none_to_give():
+    low, high = exceedance_interval(np.array([5.0, np.nan]), 100, exact=True)
+    assert low[0] == high[0] == 0.05
+    assert np.isnan(exceedance_interval(np.array([np.nan]), 100, exact=False)).all()
+
+
+def test_the_interval_of_a_sampled_p_covers_the_true_one():
+    n_exceeding = np.random.default_rng(0).binomial(199, 0.03, 4000)
+    low, high = exceedance_interval(n_exceeding, 199, exact=False)
+    assert 0.95 <= ((low <= 0.03) & (high >= 0.03)).mean() <= 0.99  # Clopper-Pearson covers at least 95 %

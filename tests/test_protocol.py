@@ -245,7 +245,7 @@ CAUSAL = '[[causal]]\nname = "x"\nstimuli = "../stimuli/pairs.tsv"\n'
             HEAD + "[recording]\nsites = ['resid']\n",
             r"recording.sites\[0\] is 'resid'; it must be 'resid_pre', ",
         ),
-        (HEAD + "[recording]\nsites = []\n", "recording.sites is an empty list; at least one is needed"),
+        (HEAD + "[recording]\nsites = []\n", "recording: neither sites nor dictionaries are given"),
         (HEAD + "[recording]\nsites = ['mlp_out', 'mlp_out']\n", "recording.sites: a name occurs twice"),
         (
             HEAD + "[recording]\nlayers = 'some'\n",
@@ -254,7 +254,11 @@ CAUSAL = '[[causal]]\nname = "x"\nstimuli = "../stimuli/pairs.tsv"\n'
         (HEAD + "[recording]\nlayers = [1, 1]\n", "recording.layers: 'all' or a list of different"),
         (HEAD + "[recording]\nlayers = [1.0]\n", "recording.layers: 'all' or a list"),
         (HEAD + "[recording]\nlayers = [-1]\n", "recording.layers: 'all' or a list"),
-        (HEAD + "[recording]\ndictionaries = ['a/b']\n", "recording: this version reads no dictionaries"),
+        (HEAD + "[recording]\ndictionaries = ['a', 'a']\n", "recording: dictionaries: a name occurs twice"),
+        (
+            HEAD + "[recording]\ndictionaries = ['a', '/b']\n",
+            r"recording.dictionaries\[1\]: '/b' leads out of",
+        ),
         (
             HEAD + "[recording]\ntruncate = 'middle'\n",
             "recording.truncate is 'middle'; it must be 'none', 'left' or",

@@ -60,6 +60,32 @@ def test_order_of_features_does_not_matter():
     assert np.allclose(ns.rdm(responses), ns.rdm(responses.isel(feature=slice(None, None, -1))), atol=EXACT)
 
 
+def test_lazy_responses_give_the_same_rdms_layer_by_layer():
+    responses = planted_responses(n_items=8, n_templates=2)
+    lazy = responses.chunk({"layer": 1, "feature": 5})
+    xr.testing.assert_identical(ns.rdm(lazy), ns.rdm(responses))
+    xr.testing.assert_identical(
+        ns.category_rsa(lazy, "condition", n_permutations=9),
+        ns.category_rsa(responses, "condition", n_permutations=9),
+    )
+
+
+def test_more_rows_than_memory_holds_are_refused():
+    many = labelled(np.zeros((2001, 1)), condition=["a"] * 2001)
+    with pytest.raises(DesignError, match="2001 rows; an RDM takes at most 2000"):
+        ns.rdm(many)
+
+
+def test_an_rdm_of_equal_distances_follows_no_model():
+    responses = labelled(np.eye(16)[:, None, :].repeat(2, axis=1), condition=["a", "b"] * 8)
+    responses.values[:, 1] = np.random.default_rng(0).normal(size=(16, 16))
+    d = ns.rdm(responses, metric="sqeuclidean")
+    fit = ns.compare_rdms(d, ns.model_rdm(responses, "condition"), n_permutations=19)
+    assert np.isnan(fit.similarity.values).tolist() == [True, False]
+    assert np.isnan(fit.p.values).tolist() == [True, False]
+    assert fit.auroc.values[0] == 0.5
+
+
 def test_rotation_does_not_change_euclidean_rdms():
     responses = two_classes()
     rotated = responses.copy(data=responses.values @ ortho_group.rvs(10, random_state=0))

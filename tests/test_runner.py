@@ -15,7 +15,7 @@ import xarray as xr
 
 from neurosae.errors import StimulusError, StorageError, SubjectError
 from neurosae.protocol.models import Protocol
-from neurosae.recording import files, header, manifest, plan, runner, store
+from neurosae.recording import completion, files, header, manifest, plan, store
 from neurosae.recording.plan import check_recordable, shard_bounds, shortened
 from neurosae.recording.runner import record
 from neurosae.recording.session import open_session
@@ -55,7 +55,7 @@ def small_shards(monkeypatch):
 def frozen(monkeypatch):
     """Sessions that differ in nothing but what was recorded."""
     monkeypatch.setattr(header.uuid, "uuid4", lambda: "00000000-0000-4000-8000-000000000000")
-    for module in (header, runner):
+    for module in (header, completion):
         monkeypatch.setattr(module, "now", lambda: "2000-01-01T00:00:00+00:00")
 
 
@@ -149,7 +149,7 @@ def stop(monkeypatch, module, name, after):
     monkeypatch.setattr(module, name, failing)
 
 
-SEAMS = [(manifest, "append_line"), (store, "write_shard"), (files.os, "replace"), (runner, "write_tables")]
+SEAMS = [(manifest, "append_line"), (store, "write_shard"), (files.os, "replace"), (completion, "write_tables")]
 
 
 @pytest.mark.parametrize("after", [0, 5])
@@ -194,7 +194,7 @@ def test_a_damaged_shard_is_recorded_again(tmp_path, monkeypatch, frozen):
     study, table = protocol(), stimuli()
     record(ToySubject(), study, tmp_path / "whole", stimuli=table)
     with monkeypatch.context() as patch:
-        stop(patch, runner, "write_tables", 0)
+        stop(patch, completion, "write_tables", 0)
         with pytest.raises(StoppedError):
             record(ToySubject(), study, tmp_path / "out", stimuli=table)
     damaged = shards(tmp_path / "out")["shard-000001.nc"]
@@ -405,3 +405,70 @@ def test_shards_end_at_their_size_or_number():
     assert shard_bounds([1] * 5, row_bytes=4) == ((0, 2), (2, 4), (4, 5))
     assert shard_bounds([10, 1, 1], row_bytes=plan.SHARD_BYTES // 4) == ((0, 1), (1, 3))
     assert shard_bounds([3], row_bytes=plan.SHARD_BYTES) == ((0, 1),)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+class Cramped(ToySubject):
+    """Cannot hold texts of more than 8 tokens."""
+
+    def run(self, tokens, **kwargs):
+        if max(map(len, tokens)) > 8:
+            raise OutOfMemoryError("no memory left")
+        return super().run(tokens, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:1 stimuli did not fit into memory")
+@pytest.mark.parametrize("size", [2, 100])
+@pytest.mark.parametrize("sites", [["resid_post", "mlp_post"], []])
+def test_fault_36_a_text_too_large_for_the_memory_is_left_out_and_the_others_are_not(
+    tmp_path, monkeypatch, size, sites
+):
+    monkeypatch.setattr(plan, "SHARD_STIMULI", size)
+    study = protocol(sites=sites, dictionaries=["toy"], batch_tokens=64)
+    session = record(Cramped(), study, tmp_path / "a", stimuli=stimuli())
+    whole = record(ToySubject(), study, tmp_path / "b", stimuli=stimuli())
+    assert session.exclusions.values.tolist() == [["s2", "too large for the memory, not run"]]
+    assert session.counts["missing"] == 9
+    assert session.counts["valid"] == whole.counts["valid"] - 8
+    assert session.counts["non_finite"] == 0
+    others = [0, 1, 3, 4, 5, 6]
+    name = "toy-resid_post-l2"
+    for opened, every in [(session["resid_post", name], whole["resid_post", name])]:
+        assert not opened["valid"].values[2].any()
+        np.testing.assert_array_equal(opened["valid"].values[others], every["valid"].values[others])
+        left = opened.sel(stimulus=[f"s{i}" for i in others]).csr(2).toarray()
+        right = every.sel(stimulus=[f"s{i}" for i in others]).csr(2).toarray()
+        np.testing.assert_allclose(left, right, rtol=2**-10, atol=1e-6)
+    for site in sites:
+        ours, theirs = session.recording(site, mask=False), whole.recording(site, mask=False)
+        assert not ours.valid.values[2].any()
+        assert np.isnan(ours.values[2]).all()
+        np.testing.assert_allclose(ours.values[others], theirs.values[others], rtol=1e-5, atol=1e-6)
+
+
+def test_texts_that_were_not_run_are_named_in_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match="1 stimuli did not fit into memory.*: 's2'. They are excluded"):
+        record(Cramped(), protocol(), tmp_path / "out", stimuli=stimuli())
+
+
+def test_no_file_says_that_tokens_are_missing_where_none_is(tmp_path):
+    record(ToySubject(), protocol(), tmp_path / "out", stimuli=stimuli())
+    tables = [store.read_tables(path) for path in (tmp_path / "out").rglob("*.nc")]
+    assert not [its for its in tables if "is_missing" in its.rows]
+
+
+@pytest.mark.filterwarnings("ignore:7 stimuli did not fit into memory")
+def test_a_recording_of_which_no_text_could_be_run_is_still_whole(tmp_path):
+    class Full(ToySubject):
+        def run(self, tokens, **kwargs):
+            raise MemoryError
+
+    study = protocol(dictionaries=["toy"])
+    session = record(Full(), study, tmp_path / "out", stimuli=stimuli())
+    assert session.counts["valid"] == 0
+    assert len(session.exclusions) == 7
+    assert np.isnan(session["resid_post"].values).all()
+    assert session["resid_post", "toy-resid_post-l2"].csr(2).nnz == 0

@@ -12,13 +12,14 @@ import xarray as xr
 
 from neurosae.errors import CorruptFileError, StorageError
 from neurosae.protocol.models import Protocol
-from neurosae.recording import plan, session
+from neurosae.recording import padded, plan
+from neurosae.recording.flags import sinks
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.recording.runner import record
-from neurosae.recording.flags import sinks
+from neurosae.recording.seals import seal
 from neurosae.recording.session import Session, open_session
 from neurosae.recording.shard import Tables
-from neurosae.recording.store import consolidate
+from neurosae.recording.store import consolidate_store
 from neurosae.recording.upkeep import damaged
 from neurosae.schema.names import NO_TARGET, SINK_RATIO
 from neurosae.schema.provenance import provenance
@@ -101,7 +102,7 @@ def test_provenance_names_subject_stimuli_protocol_and_recording(recorded):
 def test_a_recording_is_lazy_and_chunked_by_layer_and_stimuli(recorded, monkeypatch):
     rec = recorded["resid_post"]
     assert rec.chunks == ((2, 2, 1), (rec.sizes["token"],), (1, 1, 1, 1), (32,))
-    monkeypatch.setattr(session, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(padded, "_BLOCK_BYTES", 1)
     assert recorded["resid_post"].chunks[0] == (1, 1, 1, 1, 1)
 
 
@@ -131,7 +132,7 @@ def test_a_recording_survives_pickling_and_threads(recorded):
 def test_consolidation_changes_no_recording(recorded):
     before = {site: recorded[site].compute() for site in SITES}
     for site in SITES:
-        consolidate(recorded.path / site)
+        consolidate_store(recorded.path / site)
     after = open_session(recorded.path)
     for site in SITES:
         xr.testing.assert_identical(after[site].compute(), before[site])
@@ -207,7 +208,7 @@ def test_what_is_no_session_is_refused(tmp_path):
 )
 def test_the_header_is_checked_on_opening(recorded, change, error, message):
     path = recorded.path / "session.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(seal(json.loads(path.read_text()) | change)))
     if error is None:
         assert isinstance(open_session(recorded.path), Session)
         return

@@ -16,7 +16,7 @@ from neurosae.recording.portable import check_portable
 from neurosae.recording.shard import Shard, Tables, concatenate, norms, read_tables, token_rows, write_shard
 from neurosae.recording.store import (
     add_shard,
-    consolidate,
+    consolidate_store,
     damaged_files,
     open_store,
     shard_name,
@@ -120,20 +120,20 @@ def test_a_store_reads_across_shards(finished):
 
 def test_consolidation_keeps_every_bit_and_removes_the_shards(finished):
     folder, values = finished
-    consolidate(folder)
+    consolidate_store(folder)
     store = open_store(folder)
     assert store.has_layers
     assert not (folder / "shards").exists()
     for layer in range(2):
         np.testing.assert_array_equal(store.read(layer, 2, 9, slice(0, 4)), values[2:9, layer, :4])
-    consolidate(folder)
+    consolidate_store(folder)
     assert damaged_files(folder) == []
 
 
 def test_every_file_of_a_store_is_portable(finished):
     folder, _ = finished
     before = {path.name: check_portable(path) for path in folder.rglob("*.nc")}
-    consolidate(folder)
+    consolidate_store(folder)
     after = {path.name: check_portable(path) for path in folder.rglob("*.nc")}
     assert sorted(before) == ["shard-000000.nc", "shard-000001.nc", "stimuli.nc"]
     assert sorted(after) == ["layer-02.nc", "layer-07.nc", "stimuli.nc"]
@@ -142,7 +142,7 @@ def test_every_file_of_a_store_is_portable(finished):
 
 def test_layer_files_are_compressed_and_chunked_by_rows(finished):
     folder, values = finished
-    consolidate(folder)
+    consolidate_store(folder)
     with netCDF4.Dataset(folder / "layers" / "layer-07.nc") as file:
         filters = file["activation"].filters()
         assert (filters["zlib"], filters["shuffle"], filters["complevel"]) == (True, True, 1)
@@ -161,11 +161,11 @@ def test_interrupted_consolidation_starts_again_where_it_stopped(finished, monke
 
     monkeypatch.setattr(store_module, "_write_layer", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        consolidate(folder)
-    assert not open_store(folder).is_consolidated
+        consolidate_store(folder)
+    assert not open_store(folder).has_layers
     monkeypatch.undo()
     written = (folder / "layers" / "layer-02.nc").stat().st_mtime_ns
-    consolidate(folder)
+    consolidate_store(folder)
     assert (folder / "layers" / "layer-02.nc").stat().st_mtime_ns == written
     np.testing.assert_array_equal(open_store(folder).read(1, 0, len(values)), values[:, 1])
 
@@ -180,7 +180,7 @@ def test_a_layer_that_reads_back_differently_stops_consolidation(finished, monke
 
     monkeypatch.setattr(store_module, "read_activation", altered)
     with pytest.raises(CorruptFileError, match=r"layer-02\.nc does not read back"):
-        consolidate(folder)
+        consolidate_store(folder)
     assert (folder / "shards" / "shard-000000.nc").exists()
 
 
@@ -230,7 +230,8 @@ def test_a_garbled_line_in_the_manifest_is_an_error_with_its_number(finished):
 
 def test_the_manifest_names_stimuli_hash_and_status(finished):
     folder, _ = finished
-    entry = json.loads((folder / "manifest.jsonl").read_text().splitlines()[0])
+    form, entry = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines()[:2])
+    assert form == {"schema": "neurosae-recording/1"}
     assert entry["stimuli"] == ["s0", "s1"]
     assert entry["status"] == "complete"
     assert len(entry["sha256"]) == 64
@@ -245,7 +246,7 @@ def test_an_unfinished_store_is_refused(tmp_path):
 def test_a_manifest_that_lacks_a_shard_is_refused(finished):
     folder, _ = finished
     lines = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
-    (folder / "manifest.jsonl").write_text(lines[0])
+    (folder / "manifest.jsonl").write_text("".join(lines[:2]))
     with pytest.raises(CorruptFileError, match=r"the manifest names \d+ of \d+ rows"):
         open_store(folder)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neurosae.analysis.tuning_curves import top_stimuli, tuning
+from neurosae.analysis.tuning_curves import cell_tuning, top_stimuli, tuning
 from neurosae.errors import DesignError
 from tests.responses import noise, planted, responses_of
 
@@ -75,8 +75,29 @@ def test_top_stimuli_refuse_what_is_not_there():
         top_stimuli(planted(), layer=0, feature=0, n=0)
 
 
+def test_cell_tuning_is_the_tuning_of_each_cell():
+    responses = noise(2, 5, seed=3)
+    size = np.tile(["big", "small"], 20)
+    size[:10] = "big"  # art is never small
+    found = cell_tuning(responses.assign_coords(size=("stimulus", size)), ("condition", "size"))
+    assert found["n"].values.tolist() == [[10, 0], [5, 5], [5, 5], [5, 5]]
+    assert np.isnan(found["mean"].sel(first="art", second="small")).all()
+    own = (responses["condition"].values == "tool") & (size == "small")
+    values = responses.values[own]
+    cell = found.sel(first="tool", second="small")
+    np.testing.assert_allclose(cell["mean"], values.mean(axis=0))
+    np.testing.assert_allclose(cell["se"], values.std(axis=0, ddof=1) / np.sqrt(5))
+    with pytest.raises(DesignError, match="no column 'colour'"):
+        cell_tuning(responses, ("condition", "colour"))
+
+
 @pytest.mark.parametrize(
-    "make", [lambda r: tuning(r, "condition"), lambda r: top_stimuli(r, layer=0, feature=0)]
+    "make",
+    [
+        lambda r: tuning(r, "condition"),
+        lambda r: top_stimuli(r, layer=0, feature=0),
+        lambda r: cell_tuning(r, ("condition", "text")),
+    ],
 )
 def test_results_survive_a_file(make, tmp_path):
     result = make(planted())

@@ -1,6 +1,7 @@
 """Rows of one unit of inference become one row, so that no test counts a unit twice."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,8 @@ def average_units(
     Returns
     -------
     DataArray (stimulus, layer, feature)
-        One row for each unit and combination of levels, in order of first appearance; means in float64. The
-        label is the unit's, followed by ``|level`` where units hold several levels. Coordinates stay if
+        One row for each unit and combination of levels, in order of first appearance; means in float64, lazy
+        if the responses are. The label is the unit's, followed by ``|level`` where units hold several levels. Coordinates stay if
         they are constant within each row. With unit ``"stimulus"`` the rows are those given.
 
     Raises
@@ -56,12 +57,20 @@ def average_units(
     kept = {name: (STIMULUS, table[name].to_numpy()[first]) for name in _constant(table, codes, first)}
     others = {name: coord for name, coord in responses.coords.items() if STIMULUS not in coord.dims}
     return xr.DataArray(
-        group_means(responses.values, codes),
+        _row_means(responses, codes),
         dims=responses.dims,
         coords={**others, **kept, STIMULUS: labels},
         name=responses.name,
         attrs=responses.attrs,
     )
+
+
+def _row_means(responses: xr.DataArray, codes: np.ndarray) -> Any:
+    if responses.chunks is None:
+        return group_means(responses.values, codes)
+    whole = responses.chunk({STIMULUS: -1}).data  # a mean needs all stimuli of a chunk of features
+    chunks = ((int(codes.max()) + 1,), *whole.chunks[1:])
+    return whole.map_blocks(group_means, codes, chunks=chunks, dtype=np.float64)
 
 
 def unit_rows(

@@ -30,7 +30,7 @@ from neurosae.arrays.rdm_intervals import auroc_interval, index_interval
 from neurosae.errors import DesignError
 from neurosae.schema.names import UNITS_BASIS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_responses, stimulus_table
+from neurosae.schema.recordings import check_response_dims, stimulus_table
 from neurosae.schema.units import unit_column, unit_keys, with_seen
 
 
@@ -107,7 +107,7 @@ def category_rsa(
     >>> result["index"].values.round(2), result.p_adjusted.values.round(3)
     (array([ 0.04,  0.19, -0.06]), array([0.442, 0.004, 1.   ]))
     """
-    check_responses(responses)
+    check_response_dims(responses)
     check_column(responses, by)
     column = unit_column(stimulus_table(responses), unit)
     rows = average_units(responses, unit=unit, by=(by,))

@@ -10,7 +10,7 @@ from neurosae.analysis.averaging import group_means, unit_rows
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER
 from neurosae.schema.recordings import check_response_dims, check_responses, stimulus_table
-from neurosae.schema.spelling import nearest
+from neurosae.schema.spelling import listed, nearest
 from neurosae.schema.units import unit_column
 
 
@@ -137,6 +137,35 @@ def class_labels(labelled: xr.DataArray, by: str) -> tuple[np.ndarray, np.ndarra
     return np.unique(table[by].to_numpy(dtype=str), return_inverse=True)
 
 
+def class_number(names: np.ndarray, name: str, by: str) -> int:
+    """Number of the class called ``name``.
+
+    Raises
+    ------
+    DesignError
+        If there is no such class.
+
+    Examples
+    --------
+    >>> class_number(np.array(["art", "place"]), "place", "condition")
+    1
+    """
+    known = [str(known) for known in names]
+    if name not in known:
+        raise DesignError(
+            f"column {by!r} holds no class {name!r}{nearest(name, known)} Classes: {listed(known)}."
+        )
+    return known.index(name)
+
+
+def check_label(responses: xr.DataArray, dim: str, label: int) -> None:
+    """Raise `DesignError` unless ``label`` is one of the labels of ``dim``."""
+    known = responses[dim].values.tolist()
+    if label not in known:
+        shown = known if len(known) <= 40 else f"{known[0]} to {known[-1]}"
+        raise DesignError(f"{dim} {label!r} is not in the responses, which hold {shown}.")
+
+
 def map_coords(labelled: xr.DataArray) -> dict[str, xr.DataArray]:
     """The coordinates of layers and features, as far as there are any."""
     return {name: labelled[name] for name in (LAYER, FEATURE) if name in labelled.coords}
@@ -160,6 +189,6 @@ def map_variables(
     }
 
 
-def origin(responses: xr.DataArray) -> dict[str, str]:
-    """Site and basis of responses, as attributes of a result."""
+def origin(responses: xr.DataArray | xr.Dataset) -> dict[str, str]:
+    """Site and basis of responses or of a result, as attributes of a result."""
     return {name: str(responses.attrs[name]) for name in ("site", "basis") if name in responses.attrs}

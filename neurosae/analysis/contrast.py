@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import xarray as xr
+from scipy.stats import t as t_distribution
 
 from neurosae.analysis.contrast_design import averaged_rows, contrast_design
 from neurosae.analysis.contrast_inference import (
     ENOUGH,
     ContrastTest,
+    average_effect,
     choose_test,
     estimate,
     exchangeable,
@@ -18,20 +21,25 @@ from neurosae.analysis.contrast_inference import (
     n_firing,
     null_form,
     relabelings_of,
+    residual_df,
     scheme_of,
     with_observed,
 )
-from neurosae.arrays.contrast_null import FEATURES, NullCounts, NullForm, null_counts
+from neurosae.analysis.family import (
+    CLUSTER_P,
+    FAMILY,
+    Family,
+    Prepared,
+    check_correction,
+    family_statistics,
+    spread_out,
+)
+from neurosae.arrays.contrast_null import NullForm, null_of
 from neurosae.arrays.contrast_statistics import Estimate
-from neurosae.arrays.correction import CORRECTIONS, adjust
-from neurosae.arrays.permutation import exceedance_p, max_statistic_p
-from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_response_dims, check_responses, stimulus_table
+from neurosae.schema.recordings import check_response_dims, stimulus_table
 from neurosae.schema.units import unit_keys, with_seen
-
-MAX_T = "max_t"
 
 _STATISTICS = tuple(field.name for field in fields(Estimate))
 
@@ -43,6 +51,13 @@ _STAT_NAMES = {
     "paired": "paired t",
     "paired_ols": "paired t with nuisance",
     "signed_rank": "signed-rank t",
+}
+
+P_VALUES = {
+    "p_unc": ("p, two-sided, not corrected", "1"),
+    "p_lo": ("p, not corrected, lower 95 % bound given the relabelings drawn", "1"),
+    "p_hi": ("p, not corrected, upper 95 % bound given the relabelings drawn", "1"),
+    "p_adjusted": ("p, two-sided, corrected", "1"),
 }
 
 _EFFECT_SIZES = {"rank": ("AUROC", "1"), "signed_rank": ("share of positive differences", "1")}
@@ -74,20 +89,29 @@ def contrast_map(
         difference of variances alone can make p too small or too large. ``"auto"``: rank for two cells of
         codes of a dictionary, else welch. Paired designs use the paired t, with rank that of signed ranks.
     unit : column that defines the unit of inference; by default family, pair, item or stimulus
-    nuisance : numeric columns to regress out: least-squares t, residuals permuted (Freedman & Lane)
-    correct : ``"max_t"`` (family-wise, over all valid features of all layers), ``"fdr_bh"``, ``"fdr_by"``,
-        ``"bonferroni"``, ``"holm"`` or ``"none"``
-    n_permutations : relabelings drawn; all are enumerated if there are no more than this
+    nuisance : numeric columns to regress out: least-squares t, residuals permuted (Freedman & Lane). Units
+        that lack a value are left out, and listed in the attribute ``excluded``
+    correct : over all valid features of all layers.
+        Family-wise: ``"max_t"``; ``"step_down"`` (never less power, several times slower); ``"min_p"``
+        (features of unlike distributions; 9999 relabelings or more); ``"cluster"`` (mass of neighbouring
+        layers beyond a two-sided p of .001) and ``"tfce"``, both along layers of the residual stream only;
+        ``"bonferroni"``, ``"holm"``. False discoveries: ``"fdr_bh"``, ``"fdr_by"``, ``"hierarchical"``
+        (layers first). Or ``"none"``
+    n_permutations : relabelings drawn; all are enumerated if there are no more than this, or if a cell has 5
+        units or fewer and there are at most 10,000
     seed : root of the random numbers
 
     Returns
     -------
     Dataset (layer, feature)
-        ``effect`` and ``se`` in units of the response, ``stat``, ``df``, ``p_unc``, ``p_adjusted``, ``es``
-        with ``es_lo`` and ``es_hi`` (Hedges g; AUROC for ranks; approximate 95 % intervals), ``n_active``
-        (units above 0), ``valid``. Features that are constant, or in a dictionary fire in fewer than
-        max(5, 2 %) units, are not valid, hold NaN and are no part of the family. With fewer than 20 distinct
-        relabelings p-values are NaN and the attribute ``note`` says so.
+        ``effect`` and ``se`` in units of the response, ``stat``, ``df``, ``p_unc`` with ``p_lo`` and
+        ``p_hi`` (95 % bounds, given that relabelings were sampled), ``p_adjusted``, ``es`` with ``es_lo``
+        and ``es_hi`` (Hedges g; AUROC for ranks; approximate 95 % intervals), ``n_active`` (units above 0),
+        ``valid``; with ``"cluster"`` and ``"tfce"`` also ``enhanced``; in paired designs without nuisance
+        also ``es_av``, the effect in mean SD of the cells, where Hedges g is in SD of the differences.
+        Features that are constant, or in a dictionary fire in fewer than max(5, 2 %) units, are not valid,
+        hold NaN and are no part of the family. With fewer than 20 distinct relabelings p-values are NaN and
+        the attribute ``note`` says so.
 
     Raises
     ------
@@ -95,18 +119,20 @@ def contrast_map(
         If the contrast cannot be read or names an unknown condition.
     DesignError
         If a cell has fewer than 3 units, units are partly paired, values are not finite, an option is
-        unknown, ``"rank"`` is asked of more than two cells, or ``"max_t"`` of a design with fewer than 20
-        distinct relabelings.
+        unknown, ``"rank"`` is asked of more than two cells, a correction from the null of a design with
+        fewer than 20 distinct relabelings, or a correction along layers of anything but the residual stream.
 
     Warns
     -----
     UserWarning
-        If between units the largest cell is more than 3 times the smallest: use ``test="welch"`` there.
+        If between units the largest cell is more than 3 times the smallest: use ``test="welch"`` there. If
+        stimuli are left out, or a nuisance column correlates beyond .9 with the contrast.
 
     Source
     ------
     Nichols & Holmes 2002, Hum Brain Mapp 15:1; Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39; Janssen
-    1997, Stat Probab Lett 36:9 (permuted Welch t under unequal variances).
+    1997, Stat Probab Lett 36:9 (permuted Welch t under unequal variances). Of corrections: see
+    `neurosae.analysis.family.ALL_CORRECTIONS`.
 
     Examples
     --------
@@ -120,23 +146,23 @@ def contrast_map(
     (5.0, 0.0286)
     """
     check_response_dims(responses)
-    if correct not in (MAX_T, *CORRECTIONS):
-        raise DesignError(f"correction {correct!r} is unknown; choose one of {[MAX_T, *CORRECTIONS]}.")
     design = contrast_design(stimulus_table(responses), contrast, unit=unit, nuisance=nuisance)
     basis = str(responses.attrs.get("basis", UNITS_BASIS))
     chosen = choose_test(design, test, basis)
-    _check_resolution(chosen, correct)
+    check_correction(correct, responses, n_distinct(chosen), n_permutations)
     relabelings = relabelings_of(chosen, n_permutations, seed=seed)
     # Enumerated designs are small, and their many exact ties deserve double precision.
     precision = np.dtype(np.float64 if relabelings.exact else np.float32)
     form = null_form(chosen, with_observed(chosen, relabelings), dtype=precision)
-    layers = [
-        _layer(responses.isel({LAYER: [i], STIMULUS: design.used}), chosen, form, basis, relabelings.exact)
-        for i in range(responses.sizes[LAYER])
-    ]
-    result = _p_values(
-        [values for values, _ in layers], [maxima for _, maxima in layers], relabelings.exact, correct, chosen
+    family = Family(
+        responses,
+        design.used,
+        partial(_prepared, test=chosen, form=form, basis=basis),
+        form.n_rows,
+        relabelings.exact,
+        float(t_distribution.isf(CLUSTER_P / 2, residual_df(chosen))),
     )
+    result = family_statistics(family, correct, n_distinct(chosen))
     attrs = {
         "contrast": contrast,
         "test": chosen.name,
@@ -147,6 +173,7 @@ def contrast_map(
         "n_permutations": len(relabelings),
         "exact": int(relabelings.exact),
         "n_units": design.n_units,
+        "family": FAMILY,
         "family_size": int(result["valid"].sum()),
         "seed": seed,
         "site": str(responses.attrs.get("site", "")),
@@ -156,85 +183,32 @@ def contrast_map(
     attrs |= with_step(
         responses, "contrast_map", **step, correct=correct, n_permutations=n_permutations, seed=seed
     )
-    labelled = _labelled(result, responses, chosen).assign_attrs(attrs | _note(chosen))
+    labelled = _labelled(result, responses, chosen).assign_attrs(attrs | few_note(n_distinct(chosen)))
+    if design.excluded:
+        labelled.attrs["excluded"] = ";".join(design.excluded)
     seen = responses.isel({LAYER: slice(0, 1), STIMULUS: design.used})
     return with_seen(labelled, unit_keys(seen, design.unit))
 
 
-def _check_resolution(test: ContrastTest, correct: str) -> None:
-    n = n_distinct(test)
-    if correct == MAX_T and n < ENOUGH:
-        raise DesignError(
-            f"the design allows {n} distinct relabelings, so no corrected p can reach .05; max_t needs at "
-            f"least {ENOUGH}. Add units, or describe the effect with correct='none'."
-        )
-
-
-def _note(test: ContrastTest) -> dict[str, str]:
-    n = n_distinct(test)
+def few_note(n: int) -> dict[str, str]:
+    """Attribute ``note`` of a result with too few distinct relabelings for a p-value."""
     return {} if n >= ENOUGH else {"note": f"descriptive only: {n} distinct relabelings give no useful p"}
 
 
-def _layer(
-    responses: xr.DataArray, test: ContrastTest, form: NullForm, basis: str, exact: bool
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Statistics of one layer by name, each (F,), and the maximum of each relabeling over its features."""
-    stored = responses.values[:, 0]
-    chunks = []
-    maxima = np.zeros(form.n_rows - (not exact))
-    for start in range(0, stored.shape[1], FEATURES):
-        chunk = stored[:, start : start + FEATURES]
-        if not np.isfinite(chunk).all():
-            check_responses(responses)
-        found, counts = _features(averaged_rows(chunk, test.design), test, form, basis, exact)
-        chunks.append(found)
-        np.maximum(maxima, counts.maxima, out=maxima)
-    return {name: np.concatenate([found[name] for found in chunks]) for name in chunks[0]}, maxima
-
-
-def _features(
-    values: np.ndarray, test: ContrastTest, form: NullForm, basis: str, exact: bool
-) -> tuple[dict[str, np.ndarray], NullCounts]:
+def _prepared(stored: np.ndarray, *, test: ContrastTest, form: NullForm, basis: str) -> Prepared:
+    values = averaged_rows(stored, test.design)
     alive = np.flatnonzero(is_alive(values, test.design, basis))
     tested = values if len(alive) == values.shape[1] else values[:, alive]
     data = exchangeable(tested, test)
     observed = estimate(tested, data, test)
     has_stat = np.isfinite(observed.stat)
-    counts = null_counts(form, data if has_stat.all() else data[:, has_stat], exact=exact)
-    n_features = values.shape[1]
-    valid = np.zeros(n_features, dtype=bool)
+    valid = np.zeros(values.shape[1], dtype=bool)
     valid[alive[has_stat]] = True
-    found = {name: _spread(getattr(observed, name)[has_stat], valid) for name in _STATISTICS}
-    found["n_exceeding"] = _spread(counts.n_exceeding, valid)
-    found["reached"] = _spread(counts.reached, valid)
-    return found | {"valid": valid, "n_active": n_firing(values, test.design)}, counts
-
-
-def _spread(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    everywhere = np.full(len(valid), np.nan)
-    everywhere[valid] = values
-    return everywhere
-
-
-def _p_values(
-    layers: list[dict[str, np.ndarray]],
-    maxima: list[np.ndarray],
-    exact: bool,
-    correct: str,
-    test: ContrastTest,
-) -> dict[str, np.ndarray]:
-    """Statistics of all layers (layer, feature), with p-values of each feature and of the family."""
-    result = {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
-    n_exceeding, reached = result.pop("n_exceeding"), result.pop("reached")
-    if n_distinct(test) < ENOUGH:
-        n_exceeding = np.full_like(n_exceeding, np.nan)
-    p = exceedance_p(n_exceeding, len(maxima[0]), exact=exact)
-    if correct == MAX_T:
-        family = np.maximum.reduce(maxima)
-        adjusted = max_statistic_p(reached.ravel(), family, exact=exact)
-    else:
-        adjusted = adjust(p.ravel(), correct)
-    return result | {"p_unc": p, "p_adjusted": adjusted.reshape(p.shape)}
+    found = {name: spread_out(getattr(observed, name)[has_stat], valid) for name in _STATISTICS}
+    if test.design.is_paired and test.name != "paired_ols":
+        found["es_av"] = spread_out(average_effect(tested, test.design)[has_stat], valid)
+    null = null_of(form, data if has_stat.all() else data[:, has_stat])
+    return Prepared(found | {"n_active": n_firing(values, test.design)}, valid, null)
 
 
 def _labelled(result: dict[str, np.ndarray], responses: xr.DataArray, test: ContrastTest) -> xr.Dataset:
@@ -245,17 +219,19 @@ def _labelled(result: dict[str, np.ndarray], responses: xr.DataArray, test: Cont
         "se": ("standard error of the effect", raw),
         "stat": (_STAT_NAMES[test.name], "1"),
         "df": ("degrees of freedom", "1"),
-        "p_unc": ("p, two-sided, not corrected", "1"),
-        "p_adjusted": ("p, two-sided, corrected", "1"),
+        **P_VALUES,
         "es": (size, size_units),
         "es_lo": (f"{size}, lower 95 % bound", size_units),
         "es_hi": (f"{size}, upper 95 % bound", size_units),
+        "es_av": ("effect in mean SD of the cells", "SD"),
         "n_active": ("units with a response above 0", "1"),
         "valid": ("feature is tested", "1"),
+        "enhanced": ("statistic enhanced along layers", "1"),
     }
     variables = {
         name: ((LAYER, FEATURE), result[name], {"long_name": long_name, "units": units})
         for name, (long_name, units) in described.items()
+        if name in result
     }
     coords = {name: responses.coords[name] for name in (LAYER, FEATURE) if name in responses.coords}
     return xr.Dataset(variables, coords=coords)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from neurosae.analysis.averaging import group_means, unit_rows
 from neurosae.errors import DesignError
-from neurosae.protocol.contrast import Contrast, parse_contrast
+from neurosae.protocol.contrast import parse_contrast
 from neurosae.schema.names import STIMULUS
 from neurosae.schema.units import unit_column
 
@@ -21,6 +21,7 @@ FEWEST_UNITS = 3
 """Units a cell needs."""
 
 _IMBALANCE = 3
+_INSEPARABLE, _SAME = 0.9, 1 - 1e-6
 
 _ADVICE = (
     "use test='welch', which compares means: pooled and rank test equality of distributions, so that unequal "
@@ -39,6 +40,7 @@ class Design:
     used : (S,) positions of the stimuli in the contrast; averaged : (S,) the row each contributes to
     labels : (R,) str; cells : (R,) int; units : (R,) int; groups : (R,) str, the widest unit of each row
     cell_names : K names; weights : (K,); nuisance : (R, q), means over the stimuli of a row
+    excluded : stimuli of units that lack a nuisance value
     """
 
     text: str
@@ -53,6 +55,7 @@ class Design:
     weights: np.ndarray
     nuisance: np.ndarray
     is_paired: bool
+    excluded: tuple[str, ...] = ()
 
     @property
     def n_units(self) -> int:
@@ -83,11 +86,11 @@ def contrast_design(
     # Cells in alphabetical order, so that 'A > B' and 'B > A' draw the same relabelings.
     order = sorted(range(len(contrast.weights)), key=list(contrast.weights).__getitem__)
     cell = np.array([*np.argsort(order), -1])[contrast.cells(table)]
-    used = np.flatnonzero(cell >= 0)
-    rows = table.iloc[used].reset_index(drop=True)
-    averaged, labels = _rows(rows, unit, contrast)
-    first = np.unique(averaged, return_index=True)[1]
     column = unit_column(table, unit)
+    used, excluded = complete_units(table, np.flatnonzero(cell >= 0), column, nuisance)
+    rows = table.iloc[used].reset_index(drop=True)
+    averaged, labels = averaging(rows, column, contrast.columns)
+    first = np.unique(averaged, return_index=True)[1]
     cells, units = cell[used][first], pd.factorize(rows[column].astype(str).to_numpy()[first])[0]
     design = Design(
         text=text,
@@ -100,19 +103,66 @@ def contrast_design(
         groups=rows[unit_column(table)].to_numpy(dtype=str)[first],
         cell_names=tuple("|".join(list(contrast.weights)[k]) for k in order),
         weights=contrast.vector[order],
-        nuisance=_nuisance(rows, nuisance, averaged),
+        nuisance=nuisance_rows(rows, nuisance, averaged),
         is_paired=_is_paired(text, column, cells, units, len(order)),
+        excluded=excluded,
     )
     check_sizes(design)
-    _warn_imbalance(design)
+    warn_imbalance(design, _ADVICE_NUISANCE if nuisance else _ADVICE)
+    _warn_inseparable(design, nuisance)
     return design
 
 
-def _rows(rows: pd.DataFrame, unit: str, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
-    column = unit_column(rows, unit)
-    if column == STIMULUS:
+def averaging(rows: pd.DataFrame, unit: str, by: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """For each stimulus the number of its row after averaging within ``unit``, and the label of each row."""
+    if unit == STIMULUS:
         return np.arange(len(rows)), rows[STIMULUS].to_numpy(dtype=str)
-    return unit_rows(rows, unit=column, by=contrast.columns)
+    return unit_rows(rows, unit=unit, by=by)
+
+
+def complete_units(
+    table: pd.DataFrame, used: np.ndarray, unit: str, nuisance: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Positions of the stimuli whose units lack no nuisance value, and the labels of the others.
+
+    Raises
+    ------
+    DesignError
+        If a nuisance column is missing, not numeric, or holds no value at all.
+
+    Warns
+    -----
+    UserWarning
+        If units are left out.
+    """
+    rows = table.iloc[used]
+    missing = np.zeros(len(rows), dtype=bool)
+    for name in nuisance:
+        missing |= ~np.isfinite(_numbers(table, rows, name))
+    if not missing.any():
+        return used, ()
+    units = rows[unit].astype(str).to_numpy()
+    left_out = np.isin(units, units[missing])
+    labels = tuple(rows[STIMULUS].astype(str).to_numpy()[left_out].tolist()) if STIMULUS in rows else ()
+    warnings.warn(
+        f"{int(left_out.sum())} stimuli are left out, because their units ({unit}) have no value in "
+        f"{', '.join(nuisance)}; first: {list(labels[:5])}.",
+        stacklevel=4,
+    )
+    return used[~left_out], labels
+
+
+def _numbers(table: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in table:
+        raise DesignError(f"no nuisance column {name!r} in the stimuli; columns: {list(table.columns)}.")
+    if not pd.api.types.is_numeric_dtype(table[name]):
+        raise DesignError(f"nuisance column {name!r} is not numeric.")
+    values = rows[name].to_numpy(dtype=float)
+    if not np.isfinite(values).any():
+        raise DesignError(
+            f"nuisance column {name!r} has no finite value for {len(values)} stimuli; fill it or drop it."
+        )
+    return values
 
 
 def _is_paired(text: str, unit: str, cells: np.ndarray, units: np.ndarray, n_cells: int) -> bool:
@@ -129,17 +179,8 @@ def _is_paired(text: str, unit: str, cells: np.ndarray, units: np.ndarray, n_cel
     )
 
 
-def _nuisance(rows: pd.DataFrame, names: Sequence[str], averaged: np.ndarray) -> np.ndarray:
-    for name in names:
-        if name not in rows:
-            raise DesignError(f"no nuisance column {name!r} in the stimuli; columns: {list(rows.columns)}.")
-        if not pd.api.types.is_numeric_dtype(rows[name]):
-            raise DesignError(f"nuisance column {name!r} is not numeric.")
-        n_missing = int((~np.isfinite(rows[name].to_numpy(dtype=float))).sum())
-        if n_missing:
-            raise DesignError(
-                f"nuisance column {name!r} has no finite value for {n_missing} stimuli; fill it or drop them."
-            )
+def nuisance_rows(rows: pd.DataFrame, names: Sequence[str], averaged: np.ndarray) -> np.ndarray:
+    """Nuisance values (R, q) of averaged rows: means over the stimuli of each."""
     return group_means(rows[list(names)].to_numpy(dtype=float).reshape(len(rows), -1), averaged)
 
 
@@ -154,16 +195,38 @@ def check_sizes(design: Design) -> None:
         )
 
 
-def _warn_imbalance(design: Design) -> None:
+def warn_imbalance(design: Design, advice: str) -> None:
     """Warn where permutation does not protect: with unequal cells, a wider spread in one alone moves p."""
     n = np.bincount(design.cells)
     if n.max() > _IMBALANCE * n.min():
-        has_nuisance = design.nuisance.shape[1] > 0
         warnings.warn(
             f"contrast {design.text!r}: cells of {n.min()} to {n.max()} units differ by more than 1 to "
-            f"{_IMBALANCE}; {_ADVICE_NUISANCE if has_nuisance else _ADVICE}",
+            f"{_IMBALANCE}; {advice}",
             stacklevel=4,
         )
+
+
+def _warn_inseparable(design: Design, names: Sequence[str]) -> None:
+    """Warn of nuisance that nearly follows the contrast; what follows it exactly is refused later."""
+    for name, r in zip(names, nuisance_correlations(design), strict=True):
+        if _INSEPARABLE < abs(r) < _SAME:
+            warnings.warn(
+                f"contrast {design.text!r}: nuisance {name!r} correlates {r:.2f} with the contrast, so their "
+                "effects are hardly separable and little is left to test. Balance the stimuli, or report the "
+                "contrast with and without it.",
+                stacklevel=4,
+            )
+
+
+def nuisance_correlations(design: Design) -> np.ndarray:
+    """Correlation of each nuisance column with the contrast, (q,); within units of its differences with 1."""
+    if design.is_paired:
+        code, columns = np.ones(design.n_units), design.differences @ design.nuisance
+    else:
+        code, columns = design.weights[design.cells], design.nuisance
+        code, columns = code - code.mean(), columns - columns.mean(axis=0)
+    size = np.linalg.norm(code) * np.linalg.norm(columns, axis=0)
+    return np.divide(code @ columns, size, out=np.zeros(columns.shape[1]), where=size > 0)
 
 
 def part(design: Design, keep: np.ndarray) -> Design:

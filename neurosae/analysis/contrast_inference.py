@@ -32,6 +32,7 @@ ENOUGH = 20
 
 _FEWEST_FIRING, _FIRING_SHARE = 5, 0.02
 _CONSTANT = 1e-12
+_FEW_UNITS, _ENUMERATED = 5, 10_000
 
 TESTS = ("auto", "welch", "pooled", "rank")
 
@@ -95,6 +96,23 @@ def estimate(values: np.ndarray, data: np.ndarray, test: ContrastTest) -> Estima
     return _ESTIMATE[test.name](values, data, test)
 
 
+def average_effect(values: np.ndarray, design: Design) -> np.ndarray:
+    """Contrast of cell means in mean standard deviations of the cells: rows (R, F) to (F,).
+
+    d_av = Σ w_k m_k / √(Σ w_k² s_k² / Σ w_k²). Unlike the standardised mean of differences it does not grow
+    with the correlation of the cells, so that it compares with designs between units.
+
+    Source
+    ------
+    Lakens 2013, Front Psychol 4:863.
+    """
+    cells = [values[design.cells == cell] for cell in range(len(design.weights))]
+    effect = sum(w * cell.mean(axis=0) for w, cell in zip(design.weights, cells, strict=True))
+    variance = sum(w**2 * cell.var(axis=0, ddof=1) for w, cell in zip(design.weights, cells, strict=True))
+    spread = np.sqrt(variance / np.square(design.weights).sum())
+    return np.divide(effect, spread, out=np.full(len(spread), np.nan), where=spread > 0)
+
+
 def null_form(test: ContrastTest, rows: np.ndarray, *, dtype: np.dtype) -> NullForm:
     """The statistic of ``test`` under labellings ``rows`` (P, n), as matrix products."""
     design = test.design
@@ -118,7 +136,14 @@ def with_observed(test: ContrastTest, relabelings: Relabelings) -> np.ndarray:
 
 
 def relabelings_of(test: ContrastTest, n_permutations: int, *, seed: int) -> Relabelings:
-    """Relabelings that the design allows: cells between units, signs within units, or orders of residuals."""
+    """Relabelings that the design allows: cells between units, signs within units, or orders of residuals.
+
+    Cells of 5 units or fewer are enumerated whatever ``n_permutations``, up to 10,000 relabelings: with so
+    few units a sample of relabelings would add its own error to a coarse p.
+    """
+    smallest = np.bincount(test.design.cells).min()
+    if n_permutations > 0 and smallest <= _FEW_UNITS and n_distinct(test) <= _ENUMERATED:
+        n_permutations = max(n_permutations, n_distinct(test))
     if test.design.is_paired:
         return sign_flips(test.design.n_units, n_permutations, seed=seed)
     if test.model is not None:
@@ -133,6 +158,13 @@ def n_distinct(test: ContrastTest) -> int:
     if test.model is not None:
         return factorial(len(test.design.cells))
     return count_relabelings(test.design.cells)
+
+
+def residual_df(test: ContrastTest) -> int:
+    """Residual degrees of freedom of a test, as if variances were equal."""
+    if test.model is not None:
+        return test.model.df
+    return len(test.design.cells) - len(test.design.weights)
 
 
 def scheme_of(test: ContrastTest) -> str:

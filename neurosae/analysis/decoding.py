@@ -3,6 +3,8 @@
 Not an encoding model and no causal test: what can be decoded need not be used.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -16,9 +18,9 @@ from neurosae.analysis.decoding_design import (
     group_columns,
 )
 from neurosae.analysis.decoding_rows import (
-    DecodedRows,
-    decoded_rows,
-    layer_values,
+    Select,
+    confound_matrix,
+    layer_rows,
     out_of_fold,
     selection_of,
     split_aurocs,
@@ -30,8 +32,7 @@ from neurosae.arrays.classification_scores import (
     resampled_auroc,
 )
 from neurosae.arrays.permutation import Relabelings, max_statistic_p, p_value
-from neurosae.arrays.ridge_decoder import SHRINKAGE, fold_scores
-from neurosae.errors import DesignError
+from neurosae.arrays.ridge_decoder import SHRINKAGE, Selection
 from neurosae.schema.names import LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses
@@ -61,8 +62,9 @@ def decode(
     responses: xr.DataArray,
     by: str,
     *,
-    groups: str = "item",
-    select: int | None = None,
+    groups: str | tuple[str, str] = "item",
+    select: Select = None,
+    nuisance: Sequence[str] = (),
     n_permutations: int = 200,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -80,9 +82,14 @@ def decode(
     responses : DataArray (stimulus, layer, feature), finite; stimuli are not averaged
     by : stimulus column that holds the classes, each in at least 5 groups
     groups : column whose stimuli stay in one fold. ``"item"`` means the families if there are any, else
-        the items, else the unit of inference
-    select : number of features, chosen by variance between classes on the training rows of each fold and
-        permutation; None keeps all
+        the items, else the unit of inference. Two columns, ``("item", "template")``: rows are tested by
+        decoders that have seen neither their item nor their template
+    select : features chosen on the training rows of each fold and permutation: ``("welch", 8)``, the 8 best
+        by a selector of `neurosae.arrays.feature_scores`, or a number, that many by variance between
+        classes. None keeps all. meandiff, max and the category indices score z-scored units, and the codes
+        of a dictionary as they are
+    nuisance : stimulus columns (numbers, or names as categories) that are regressed out of each feature, with
+        coefficients learned on training rows. Where they tell the classes apart, AUROC can fall below .5
     n_permutations : number of relabelings, all of them if there are fewer
     seed : root of the random numbers
 
@@ -94,13 +101,15 @@ def decode(
         statistic of p), chance and null_hi (mean and 95th percentile of its null). (layer, repeat, fold):
         fold_auroc. (layer, unit, class): score, above 0 if the class is likelier than not; a unit is one
         stimulus, with coordinates ``true_class`` and ``group_label``. Attribute ``base_rate``, the share of
-        the largest class.
+        the largest class. (repeat, unit): test_fold, by which `neurosae.analysis.decoder_comparison` knows
+        that two decoders were tested on the same folds; attribute ``test_ratio``, n_test / n_train.
 
     Raises
     ------
     DesignError
         If a column is missing, a label is empty, there is one class only, a class has fewer groups than
-        folds, too few relabelings are possible, ``select`` is out of range or responses are not finite.
+        folds, crossed columns are not crossed, too few relabelings are possible, ``select`` is out of range
+        or unknown, or responses are not finite.
 
     Source
     ------
@@ -115,13 +124,14 @@ def decode(
     (array([0.4, 0.9, 0.4]), array([1.  , 0.01, 0.97]))
     """
     check_responses(responses)
-    _check_select(select, responses)
-    column = group_column(responses, groups)
-    design = decoding_design(responses, by, column, seed)
+    column, crossed = group_columns(responses, groups)
+    design = decoding_design(responses, by, column, seed, crossed=crossed)
+    selection = selection_of(select, responses, len(design.names), seed)
+    confounds = confound_matrix(responses, nuisance)
     relabelings = exchanges(design, n_permutations, seed)
     weights = bootstrap_weights(design, seed)
     layers = [
-        _decode_layer(responses.values[:, layer], design, relabelings, weights, select)
+        _decode_layer(layer_rows(responses, layer), design, relabelings, weights, selection, confounds)
         for layer in range(responses.sizes[LAYER])
     ]
     found = {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
@@ -132,14 +142,23 @@ def decode(
         "chance": null.mean(axis=0),
         "null_hi": np.quantile(null, 0.95, axis=0),
     }
-    settings = {"by": by, "groups": column, "select": select or 0, "n_permutations": len(relabelings)}
-    settings |= {"scheme": relabelings.scheme, "seed": seed}
+    settings = {
+        "by": by,
+        "groups": column if crossed is None else f"{column} x {crossed}",
+        "select": selection.size if selection else 0,
+        "selector": selection.selector if selection else "none",
+        "nuisance": ", ".join(nuisance),
+        "n_permutations": len(relabelings),
+        "scheme": relabelings.scheme,
+        "seed": seed,
+    }
     return _labelled(found, responses, design).assign_attrs(
         settings,
         estimator=ESTIMATOR,
         alternative="greater",
         n_folds=N_FOLDS,
-        n_repeats=N_REPEATS,
+        n_repeats=len(design.folds),
+        test_ratio=design.test_ratio,
         n_units=int(design.group.max() + 1),
         n_classes=len(design.names),
         base_rate=float(np.bincount(design.labels).max() / len(design.labels)),
@@ -153,12 +172,13 @@ def _decode_layer(
     design: DecodingDesign,
     relabelings: Relabelings,
     weights: np.ndarray,
-    select: int | None,
+    select: Selection | None,
+    confounds: np.ndarray,
 ) -> dict[str, np.ndarray]:
     labels, n_classes = design.labels[None], len(design.names)
     tested = np.concatenate([labels, relabelings.labels])
-    first = _out_of_fold(values, tested, design.folds[0], n_classes, select)
-    later = [_out_of_fold(values, labels, folds, n_classes, select) for folds in design.folds[1:]]
+    first = out_of_fold(values, tested, design, 0, select, confounds)
+    later = [out_of_fold(values, labels, design, r, select, confounds) for r in range(1, len(design.folds))]
     repeats = np.stack([first[:, :1], *later])
     score = repeats.mean(axis=0)
     resampled = resampled_auroc(score[:, 0], design.labels, weights, n_classes)
@@ -170,54 +190,29 @@ def _decode_layer(
         "auroc_hi": high,
         "balanced_accuracy": balanced_accuracy(score, labels, n_classes)[0],
         "auroc_tested": areas[0],
-        "fold_auroc": _fold_aurocs(repeats, design),
+        "fold_auroc": split_aurocs(repeats[:, :, 0], design),
         "score": class_scores(score[:, 0]),
         "null": areas[1:],
     }
 
 
-def _out_of_fold(
-    values: np.ndarray, labels: np.ndarray, folds: np.ndarray, n_classes: int, select: int | None
-) -> np.ndarray:
-    """Score of each row from the decoder that was trained on the other folds, (n, P, C)."""
-    scores = np.empty((len(values), len(labels), 1 if n_classes == 2 else n_classes))
-    for fold in range(N_FOLDS):
-        test = folds == fold
-        scores[test] = fold_scores(values[~test], values[test], labels[:, ~test], n_classes, select=select)
-    return scores
-
-
-def _fold_aurocs(repeats: np.ndarray, design: DecodingDesign) -> np.ndarray:
-    areas = np.empty((N_REPEATS, N_FOLDS))
-    for repeat, fold in np.ndindex(areas.shape):
-        test = design.folds[repeat] == fold
-        areas[repeat, fold] = macro_auroc(
-            repeats[repeat][test], design.labels[None, test], len(design.names)
-        )[0]
-    return areas
-
-
 def _labelled(found: dict[str, np.ndarray], responses: xr.DataArray, design: DecodingDesign) -> xr.Dataset:
-    dims = {"fold_auroc": (LAYER, "repeat", "fold"), "score": (LAYER, "unit", "class")}
-    variables = {
+    dims: dict[str, tuple[str, ...]] = {
+        "fold_auroc": (LAYER, "repeat", "fold"),
+        "score": (LAYER, "unit", "class"),
+    }
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]] = {
         name: (dims.get(name, (LAYER,)), found[name], {"long_name": long_name, "units": "1"})
         for name, long_name in DESCRIPTIONS.items()
     }
+    variables["test_fold"] = (("repeat", "unit"), design.cells, {"long_name": "test fold", "units": "1"})
     coords = {
         **({LAYER: responses[LAYER]} if LAYER in responses.coords else {}),
-        "repeat": np.arange(N_REPEATS),
-        "fold": np.arange(N_FOLDS),
+        "repeat": np.arange(len(design.folds)),
+        "fold": np.arange(design.n_cells),
         "class": design.names,
         "unit": responses[STIMULUS].values.astype(str),
         "true_class": ("unit", design.names[design.labels]),
         "group_label": ("unit", design.group_names[design.group]),
     }
     return xr.Dataset(variables, coords=coords)
-
-
-def _check_select(select: int | None, responses: xr.DataArray) -> None:
-    n_features = responses.shape[-1]
-    if select is not None and not 1 <= select <= n_features:
-        raise DesignError(
-            f"select is {select}; choose 1 to {n_features}, the number of features, or None for all."
-        )

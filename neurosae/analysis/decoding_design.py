@@ -26,8 +26,9 @@ _FEWEST_RELABELINGS = 20
 class DecodingDesign(NamedTuple):
     """Rows of the decoder: classes, the groups kept together, and the fold of each row in each repeat.
 
-    ``folds`` (R, n) are the folds of groups. If a second column is crossed with the groups, ``crossed`` (R, n)
-    are the folds of its levels, else 0: a test cell is one fold of each, and its training rows share neither.
+    ``folds`` (R, n) are the folds of groups. If a second column is crossed with the groups, ``crossed``
+    (R, n) are the folds of its levels, else 0: a test cell is one fold of each, and its training rows share
+    neither.
     """
 
     names: np.ndarray
@@ -110,8 +111,8 @@ def _check_crossed(responses: xr.DataArray, by: str, crossed: str) -> None:
     counts = pd.crosstab(responses[crossed].values.astype(str), responses[by].values.astype(str))
     if len(counts) < 2:
         raise DesignError(
-            f"column {crossed!r} has one level only, {str(counts.index[0])!r}; testing on unseen levels needs "
-            "two or more."
+            f"column {crossed!r} has one level only, {str(counts.index[0])!r}; testing on unseen levels "
+            "needs two or more."
         )
     partial = counts.index[(counts == 0).any(axis=1)]
     if len(partial):
@@ -129,7 +130,8 @@ def _check_cells(design: DecodingDesign, column: str, crossed: str) -> None:
                 missing = np.setdiff1d(np.arange(len(design.names)), present)[0]
                 raise DesignError(
                     f"without the {column!r} and {crossed!r} of a test cell no row of class "
-                    f"{str(design.names[missing])!r} is left to train on. Add stimuli, or hold out one column."
+                    f"{str(design.names[missing])!r} is left to train on. Add stimuli, or hold out one "
+                    "column."
                 )
 
 
@@ -150,8 +152,15 @@ def group_folds(labels: np.ndarray, group: np.ndarray, seed: int, n_repeats: int
     return folds
 
 
-def exchanges(design: DecodingDesign, n_permutations: int, seed: int) -> Relabelings:
+def exchanges(
+    design: DecodingDesign, n_permutations: int, seed: int, *, within: np.ndarray | None = None
+) -> Relabelings:
     """Relabelings that leave groups, and the rows of one group and class, together and folds as balanced.
+
+    Parameters
+    ----------
+    within : (n,) int, levels of a column; labels exchange between sets of rows with the same numbers of rows
+        in each level, so that each level keeps its class counts too
 
     Raises
     ------
@@ -163,7 +172,7 @@ def exchanges(design: DecodingDesign, n_permutations: int, seed: int) -> Relabel
     # nothing to do with responses, exchanging the responses of two groups of one fold leaves labels and
     # folds as they are and the data as probable as before: the p-value is exact given the folds. The folds
     # of other repeats are not kept by these exchanges, therefore p refers to the first repeat alone.
-    scheme = _exchange_scheme(design)
+    scheme = _exchange_scheme(design, within)
     n_possible = count_relabelings(design.labels, **scheme)
     if n_possible < _FEWEST_RELABELINGS:
         raise DesignError(
@@ -174,7 +183,7 @@ def exchanges(design: DecodingDesign, n_permutations: int, seed: int) -> Relabel
     return relabel(design.labels, n_permutations, seed=seed, **scheme)
 
 
-def _exchange_scheme(design: DecodingDesign) -> dict[str, np.ndarray]:
+def _exchange_scheme(design: DecodingDesign, within: np.ndarray | None) -> dict[str, np.ndarray]:
     """Strata and blocks of the relabelings: all rows of one group and class move together.
 
     Rows of one group and class (paraphrases, templates) may share an effect of their own, so that single rows
@@ -185,6 +194,9 @@ def _exchange_scheme(design: DecodingDesign) -> dict[str, np.ndarray]:
     cell = np.unique(np.stack([design.group, design.labels]), axis=1, return_inverse=True)[1].ravel()
     n_classes = np.bincount(np.unique(np.stack([design.group, cell]), axis=1)[0])
     strata = np.where(n_classes[design.group] > 1, N_FOLDS + design.group, design.folds[0])
+    if within is not None:
+        composition = np.unique(pd.crosstab(cell, within).to_numpy(), axis=0, return_inverse=True)[1].ravel()
+        strata = np.unique(np.stack([strata, composition[cell]]), axis=1, return_inverse=True)[1].ravel()
     is_single_rows = len(np.unique(cell)) == len(cell)
     return {"strata": strata} if is_single_rows else {"strata": strata, "blocks": cell}
 

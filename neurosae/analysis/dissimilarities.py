@@ -9,13 +9,16 @@ import xarray as xr
 from neurosae.arrays.distance import dissimilarity, triangle, z_score
 from neurosae.errors import DesignError
 from neurosae.schema.names import LAYER, STIMULUS, UNITS_BASIS
-from neurosae.schema.recordings import stimulus_table
+from neurosae.schema.recordings import check_responses, stimulus_table
 
 STIMULUS_2 = "stimulus_2"
 """The second dim of an RDM, with the labels of the first."""
 
 _MAX_SILENT = 0.1
 """Share of stimuli of a layer whose pattern may be silent before an RDM of the others misleads."""
+
+MOST_ROWS = 2000
+"""Rows of an RDM: 32 MB a layer."""
 
 _DUPLICATE = 1e-8
 """Distances below this share of the median are those of duplicated stimuli."""
@@ -24,7 +27,7 @@ UNITS_OF_METRIC = {"euclidean": "a.u.", "sqeuclidean": "a.u.^2"}
 """Units of the dissimilarities that have any; the others are pure numbers."""
 
 
-def resolve_metric(metric: str, responses: xr.DataArray) -> tuple[str, str]:
+def resolve_metric(metric: str, responses: xr.DataArray | xr.Dataset) -> tuple[str, str]:
     """The measure that ``metric`` stands for, and how features are scaled before it.
 
     ``"auto"`` is the correlation of units in SD over the stimuli, or the cosine of the features of a
@@ -56,8 +59,8 @@ def layer_dissimilarities(rows: xr.DataArray, metric: str) -> np.ndarray:
     Raises
     ------
     DesignError
-        If the metric is unknown or needs values >= 0, there are fewer than two rows, or more than 10 % of the
-        patterns of a layer are silent.
+        If the metric is unknown or needs values >= 0, there are fewer than two rows or more than
+        2000, values are not finite, or more than 10 % of the patterns of a layer are silent.
 
     Notes
     -----
@@ -76,13 +79,38 @@ def layer_dissimilarities(rows: xr.DataArray, metric: str) -> np.ndarray:
     """
     if rows.sizes[STIMULUS] < 2:
         raise DesignError(f"{rows.sizes[STIMULUS]} row of responses is left; an RDM needs at least two.")
+    if rows.sizes[STIMULUS] > MOST_ROWS:
+        raise DesignError(
+            f"{rows.sizes[STIMULUS]} rows; an RDM takes at most {MOST_ROWS}, as time and memory grow with "
+            "their square. Take a sample of the stimuli, or average those of a wider unit."
+        )
     name, scaling = resolve_metric(metric, rows)
-    values = np.moveaxis(rows.values, 1, 0)
-    layers = (z_score(layer) for layer in values) if scaling == "z-score" else values
-    matrices = np.stack([dissimilarity(layer, name) for layer in layers])
+    prepare = z_score if scaling == "z-score" else np.asarray
+    matrices = np.stack(
+        [dissimilarity(prepare(layer_values(rows, layer)), name) for layer in range(rows.sizes[LAYER])]
+    )
     _check_silent(matrices, rows, name)
     _warn_duplicates(matrices, rows)
     return matrices
+
+
+def layer_values(rows: xr.DataArray, layer: int) -> np.ndarray:
+    """Responses of one layer by its number, (stimulus, feature); lazy ones are read here.
+
+    Raises
+    ------
+    DesignError
+        If a value is NaN or infinite.
+
+    Examples
+    --------
+    >>> rows = xr.DataArray(np.ones((2, 3, 4)), dims=("stimulus", "layer", "feature"))
+    >>> layer_values(rows, 1).shape
+    (2, 4)
+    """
+    own = rows.isel({LAYER: [layer]}).load()
+    check_responses(own)
+    return np.asarray(own.values[:, 0])
 
 
 def silent_rows(matrices: np.ndarray) -> np.ndarray:
@@ -116,11 +144,32 @@ def count_units(units: np.ndarray, silent: np.ndarray) -> np.ndarray:
     return np.array([len(np.unique(units[~row])) for row in silent])
 
 
-def check_column(responses: xr.DataArray, by: str) -> None:
+def check_column(responses: xr.DataArray | xr.Dataset, by: str) -> None:
     """Raise `DesignError` unless ``by`` is a column of the stimuli."""
     table = stimulus_table(responses)
     if by not in table:
         raise DesignError(f"{by!r} is not a column of the stimuli; columns: {list(table.columns)}.")
+
+
+def rdm_layers(rdm: xr.DataArray) -> xr.DataArray:
+    """RDMs (layer, stimulus, stimulus_2), also of a single layer without the dim."""
+    return rdm.transpose(..., STIMULUS, STIMULUS_2) if LAYER in rdm.dims else rdm.expand_dims(LAYER)
+
+
+def rdm_units(layers: xr.DataArray) -> np.ndarray:
+    """Unit of inference of each row of RDMs."""
+    unit = layers.attrs.get("unit", STIMULUS)
+    return np.asarray(layers[unit if unit in layers.coords else STIMULUS].values)
+
+
+def check_same_stimuli(own: np.ndarray, theirs: np.ndarray, what: str) -> None:
+    """Raise `DesignError` unless two sets of rows have the same unique labels, in any order."""
+    names = sorted(set(own.tolist()) ^ set(theirs.tolist()))
+    if names or len(own) != len(theirs) or len(set(own.tolist())) < len(own):
+        raise DesignError(
+            f"the {what} have {len(own)} and {len(theirs)} stimuli; not in both: {names[:5]}. Their labels "
+            "must be unique and the same."
+        )
 
 
 def layer_dataset(
@@ -145,16 +194,19 @@ def layer_dataset(
 
 
 def _check_silent(matrices: np.ndarray, rows: xr.DataArray, metric: str) -> None:
-    silent = silent_rows(matrices)
-    share = silent.mean(axis=1)
-    if (share > _MAX_SILENT).any():
-        layer = int(share.argmax())
-        label = rows[LAYER].values[layer] if LAYER in rows.coords else layer
-        names = rows[STIMULUS].values[silent[layer]].tolist()
+    labels = rows[LAYER].values if LAYER in rows.coords else np.arange(len(matrices))
+    for label, matrix in zip(labels, matrices, strict=True):
+        check_silent_share(matrix, rows[STIMULUS].values, metric, f"layer {label}")
+
+
+def check_silent_share(matrix: np.ndarray, names: np.ndarray, metric: str, where: str) -> None:
+    """Raise `DesignError` if more than 10 % of the rows ``names`` of an RDM (n, n) are silent."""
+    silent = np.isnan(np.diagonal(matrix))
+    if silent.mean() > _MAX_SILENT:
         raise DesignError(
-            f"layer {label}: {len(names)} of {silent.shape[1]} patterns are silent (first: {names[0]!r}), "
-            f"so {metric} is undefined for them; at most 10 % may be. Leave out this layer or these stimuli, "
-            "use a wider window, or take sqeuclidean."
+            f"{where}: {silent.sum()} of {len(silent)} patterns are silent (first: "
+            f"{str(names[silent][0])!r}), so {metric} is undefined for them; at most 10 % may be. Leave out "
+            "this layer or these stimuli, use a wider window, or take sqeuclidean."
         )
 
 

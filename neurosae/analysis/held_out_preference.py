@@ -37,7 +37,7 @@ DESCRIPTIONS = {
     "agreement": ("share of halves that prefer this class", "1"),
     "auroc": ("held-out AUROC of the preferred class against the rest", "1"),
     "p_unc": ("p, one-sided, uncorrected", "1"),
-    "p_fwe": ("p, one-sided, maximum over valid features", "1"),
+    "p_fwe": ("p, one-sided, corrected by the maximum over valid features", "1"),
     "q_fdr": ("q, false discovery rate over valid features", "1"),
     "null_mean": ("mean held-out selectivity under permuted labels", "1"),
     "valid": ("whether the response varies over units", "1"),
@@ -78,9 +78,10 @@ def cross_selectivity(
     -------
     Dataset (layer, feature)
         selectivity, near its attribute ``floor`` without selectivity; preferred (label) and agreement, the
-        share of halves that prefer it; auroc, held out too; p_unc (not corrected), p_fwe (maximum over all
-        valid features of all layers), q_fdr (Benjamini-Hochberg), null_mean, valid. NaN and ``""`` where a
-        feature does not vary over units.
+        share of halves that prefer it; auroc, held out too; p_unc (not corrected); p_fwe, by the maximum over
+        all valid features of all layers of (index - mean) / SD under permutation, so that rare features,
+        whose index varies widely, do not rule the maximum; q_fdr (Benjamini-Hochberg), null_mean, valid. NaN
+        and ``""`` where a feature does not vary over units.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def cross_selectivity(
     ...     coords={"stimulus": list("abcdef"), "condition": ("stimulus", ["hot"] * 3 + ["cold"] * 3)})
     >>> found = cross_selectivity(responses, "condition", n_splits=10, n_permutations=99)
     >>> found["selectivity"].values.round(2), found["preferred"].values
-    (array([[0.9 , 0.02]]), array([['hot', 'cold']], dtype='<U4'))
+    (array([[ 0.88, -0.02]]), array([['hot', 'cold']], dtype='<U4'))
     """
     _check_index(index)
     design = class_design(responses, by, unit)
@@ -152,7 +153,7 @@ def _maps(
     names = ("selectivity", "agreement", "auroc", "p_unc", "null_mean")
     maps = {name: np.full(shape, np.nan) for name in names}
     maps["preferred"] = np.full(shape, "", dtype=design.names.dtype)
-    null_max = np.full(len(moves), -np.inf)
+    score, null_max = np.full(shape, np.nan), np.full(len(moves), -np.inf)
     identity = np.arange(len(design.labels))[None]
     for place, values in varying_chunks(responses, design, len(moves)):
         scaled = values if HELD_OUT_INDICES[index].is_ratio else values / values.std(axis=0, ddof=1)
@@ -165,10 +166,19 @@ def _maps(
         maps["auroc"][place] = held_out_auroc(values, design.labels, halves)
         maps["p_unc"][place] = p_value(found, null, exact=moves.exact, alternative="greater")
         maps["null_mean"][place] = null.mean(axis=0)
-        null_max = np.maximum(null_max, null.max(axis=1))
-    family_wise = max_statistic_p(maps["selectivity"].ravel(), null_max, exact=moves.exact)
+        score[place], drawn = _standardised(found, null, exact=moves.exact)
+        null_max = np.maximum(null_max, drawn.max(axis=1))
+    family_wise = max_statistic_p(score.ravel(), null_max, exact=moves.exact)
     return maps | {
         "p_fwe": family_wise.reshape(shape),
         "q_fdr": adjust(maps["p_unc"].ravel(), "fdr_bh").reshape(shape),
         "valid": np.isfinite(maps["selectivity"]),
     }
+
+
+def _standardised(found: np.ndarray, null: np.ndarray, *, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Observed (F,) and null (P, F) index in SD of all relabelings, the observed one included."""
+    everything = null if exact else np.concatenate([found[None], null])
+    mean, sd = everything.mean(axis=0), everything.std(axis=0)
+    sd = np.where(sd > 0, sd, np.inf)
+    return (found - mean) / sd, (null - mean) / sd

@@ -31,7 +31,7 @@ from neurosae.arrays.rdm_comparison import check_method, is_binary, rho_a_of_aur
 from neurosae.arrays.rdm_intervals import auroc_interval, similarity_interval
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_responses, stimulus_table
+from neurosae.schema.recordings import check_response_dims, stimulus_table
 from neurosae.schema.units import unit_column, unit_keys, with_seen
 
 
@@ -74,7 +74,7 @@ def rdm(responses: xr.DataArray, *, metric: str = "auto", unit: str = "auto") ->
     >>> rdm(planted_responses(n_items=2)).sel(layer=1, stimulus="A00").values.round(2)
     array([0.  , 0.98, 1.51, 1.3 ])
     """
-    check_responses(responses)
+    check_response_dims(responses)
     column = unit_column(stimulus_table(responses), unit)
     rows = average_units(responses, unit=unit)
     name, scaling = resolve_metric(metric, responses)

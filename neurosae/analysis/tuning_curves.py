@@ -6,11 +6,20 @@ Describes responses; whether a feature is selective is tested in `neurosae.analy
 import numpy as np
 import xarray as xr
 
-from neurosae.analysis.classes import class_design, layer_rows, map_coords, origin
+from neurosae.analysis.classes import (
+    check_label,
+    class_design,
+    class_labels,
+    layer_rows,
+    map_coords,
+    origin,
+)
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses
+
+_CELL = "cell_of_factors"
 
 
 def tuning(responses: xr.DataArray, by: str, *, unit: str = "auto") -> xr.Dataset:
@@ -63,6 +72,66 @@ def tuning(responses: xr.DataArray, by: str, *, unit: str = "auto") -> xr.Datase
     )
 
 
+def cell_tuning(responses: xr.DataArray, factors: tuple[str, str], *, unit: str = "auto") -> xr.Dataset:
+    """Mean response of each feature to each combination of two factors, with its standard error over units.
+
+    Whether the factors act together is one test, of their interaction
+    (`neurosae.analysis.factors.factor_map`); that a feature prefers a level of one factor at one level of the
+    other only does not show it.
+
+    Parameters
+    ----------
+    responses : DataArray (stimulus, layer, feature), finite; may be lazy
+    factors : two stimulus columns
+    unit : column that defines the unit of inference; its rows of one cell are averaged first
+
+    Returns
+    -------
+    Dataset (first, second, layer, feature)
+        mean, se (NaN if n is 1); n (first, second); all NaN, and n 0, in a cell without stimuli. Levels in
+        sorted order; attributes ``factor_first`` and ``factor_second`` name the columns.
+
+    Raises
+    ------
+    DesignError
+        If a column is unknown, a label is empty or responses are not finite.
+
+    Examples
+    --------
+    >>> responses = xr.DataArray(
+    ...     np.array([1.0, 3.0, 5.0, 9.0])[:, None, None], dims=("stimulus", "layer", "feature"),
+    ...     coords={"stimulus": list("abcd"), "mood": ("stimulus", ["bad", "bad", "good", "good"]),
+    ...             "number": ("stimulus", ["one", "two", "one", "two"])})
+    >>> cell_tuning(responses, ("mood", "number"))["mean"].values.squeeze()
+    array([[1., 3.],
+           [5., 9.]])
+    """
+    (first, in_first), (second, in_second) = (class_labels(responses, name) for name in factors)
+    code = np.char.zfill((in_first * len(second) + in_second).astype(str), 6)
+    design = class_design(responses.assign_coords({_CELL: (STIMULUS, code)}), _CELL, unit)
+    cell = np.divmod(design.names.astype(int), len(second))
+    size = (len(first), len(second))
+    mean, se = (np.full((*size, *responses.shape[1:]), np.nan) for _ in range(2))
+    for layer, values in enumerate(layer_rows(responses, design)):
+        for number, place in enumerate(zip(*cell, strict=True)):
+            mean[place][layer] = values[design.labels == number].mean(axis=0)
+            se[place][layer] = _standard_error(values[design.labels == number])
+    n = np.zeros(size, dtype=int)
+    n[cell] = design.counts
+    dims = ("first", "second", LAYER, FEATURE)
+    amount = {"units": responses.attrs.get("units", "a.u.")}
+    settings = {"factor_first": factors[0], "factor_second": factors[1], "unit": design.column}
+    return xr.Dataset(
+        {
+            "mean": (dims, mean, {"long_name": "mean response"} | amount),
+            "se": (dims, se, {"long_name": "standard error over units"} | amount),
+            "n": (dims[:2], n, {"long_name": "units", "units": "1"}),
+        },
+        coords=map_coords(responses) | {"first": first, "second": second},
+        attrs={**settings, **origin(responses), **with_step(responses, "cell_tuning", **settings)},
+    )
+
+
 def top_stimuli(responses: xr.DataArray, *, layer: int, feature: int, n: int = 10) -> xr.Dataset:
     """The stimuli that drive one feature most, strongest first, ties in the order of the stimuli.
 
@@ -95,7 +164,7 @@ def top_stimuli(responses: xr.DataArray, *, layer: int, feature: int, n: int = 1
         raise DesignError(f"n is {n}; ask for at least one stimulus.")
     check_responses(responses)
     for dim, label in ((LAYER, layer), (FEATURE, feature)):
-        _check_label(responses, dim, label)
+        check_label(responses, dim, label)
     response = responses.sel({LAYER: layer, FEATURE: feature}).values
     order = np.argsort(-response, kind="stable")[:n]
     shown = {name: ("rank_order", _text(responses, name)[order]) for name in (STIMULUS, "text", "condition")}
@@ -113,13 +182,6 @@ def _standard_error(group: np.ndarray) -> np.ndarray:
     if len(group) < 2:
         return np.full(group.shape[1:], np.nan)
     return group.std(axis=0, ddof=1) / np.sqrt(len(group))
-
-
-def _check_label(responses: xr.DataArray, dim: str, label: int) -> None:
-    known = responses[dim].values.tolist()
-    if label not in known:
-        shown = known if len(known) <= 40 else f"{known[0]} to {known[-1]}"
-        raise DesignError(f"{dim} {label!r} is not in the responses, which hold {shown}.")
 
 
 def _text(responses: xr.DataArray, name: str) -> np.ndarray:

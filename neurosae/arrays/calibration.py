@@ -18,10 +18,12 @@ class Calibration(NamedTuple):
     log_loss: float
     forecast: np.ndarray
     observed: np.ndarray
-    count: np.ndarray
+    n_rows: np.ndarray
 
 
-def calibration(probability: np.ndarray, is_event: np.ndarray, *, n_bins: int = N_BINS) -> Calibration:
+def measure_calibration(
+    probability: np.ndarray, is_event: np.ndarray, *, n_bins: int = N_BINS
+) -> Calibration:
     """How far forecasts are from the shares of events that follow them, in bins of equal numbers of rows.
 
     ECE = sum n_b/n |o_b - f_b|; Brier = mean (f - y)² = reliability - resolution + uncertainty + within, with
@@ -41,7 +43,8 @@ def calibration(probability: np.ndarray, is_event: np.ndarray, *, n_bins: int = 
 
     Examples
     --------
-    >>> found = calibration(np.array([0.2, 0.2, 0.8, 0.8]), np.array([False, False, True, False]), n_bins=2)
+    >>> forecast, event = np.array([0.2, 0.2, 0.8, 0.8]), np.array([False, False, True, False])
+    >>> found = measure_calibration(forecast, event, n_bins=2)
     >>> round(found.ece, 3), round(found.brier, 3), found.observed.tolist()
     (0.25, 0.19, [0.0, 0.5])
     """
@@ -60,7 +63,7 @@ def calibration(probability: np.ndarray, is_event: np.ndarray, *, n_bins: int = 
         log_loss=float(-np.log(clipped).mean()),
         forecast=forecast,
         observed=observed,
-        count=count,
+        n_rows=count,
     )
 
 

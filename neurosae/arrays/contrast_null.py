@@ -33,7 +33,7 @@ class NullForm:
     sums : matrices (rows, n), a row for each labelling
     numerator, removed : v_j and c_j
     total : constant, or weights (rows, n) of the squared data where cells differ in the variance they add
-    is_squared : F instead of t, Σ v_j S_j² / (total - Σ c_j S_j²)
+    is_squared : √F instead of t, √(Σ v_j S_j² / (total - Σ c_j S_j²)): F on the scale of |t|
     """
 
     sums: tuple[np.ndarray, ...]
@@ -52,7 +52,7 @@ class NullForm:
 class NullCounts:
     """What the relabelings gave for each feature, and their maxima over features.
 
-    reached : (F,) observed |t| (or F), less the rounding error
+    reached : (F,) observed |t| (or √F), less the rounding error
     n_exceeding : (F,) relabelings whose |t| is at least ``reached``
     maxima : (P,) largest |t| over the features
     """
@@ -112,7 +112,7 @@ def linear_form(model: LinearModel, rows: np.ndarray, *, flips: bool, dtype: np.
 
 
 def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-    """Signed t, or F, of each relabeling and feature: (rows, F).
+    """Signed t, or √F, of each relabeling and feature: (rows, F).
 
     Parameters
     ----------
@@ -139,8 +139,9 @@ def relabeled_statistics(form: NullForm, data: np.ndarray, rows: slice = slice(N
         spread = np.subtract(spread, squares, out=squares)
     # A relabeling that leaves no variance within cells gets a very large t rather than an infinite one.
     np.maximum(spread, floor, out=spread)
-    if not form.is_squared:
-        np.sqrt(spread, out=spread)
+    np.sqrt(spread, out=spread)
+    if form.is_squared:
+        top = np.sqrt(top)
     return np.divide(top, spread, out=spread)
 
 

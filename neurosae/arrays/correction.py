@@ -90,7 +90,7 @@ def adjust_hierarchical(p: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> adjust_hierarchical(np.array([[0.001, 0.5], [0.4, 0.9]])).round(3)
-    array([[0.004, 1.   ],
+    array([[0.004, 0.8  ],
            [0.8  , 0.9  ]])
     """
     p = np.asarray(p, dtype=float)

@@ -11,11 +11,15 @@ from scipy.spatial.distance import pdist, squareform
 
 from neurosae.errors import DesignError
 
-_ROUNDING = 1e-13
+ROUNDING = 1e-13
 """Squared distances below this share of the squared lengths are below the resolution of float32 data: 0."""
 
 _SILENT = 1e-12
 """Relative length under which what is left of a pattern is rounding."""
+
+
+_PRIOR = 0.1
+"""Weight of the prior rate 1 in Poisson rates, so that a rate of 0 has a logarithm."""
 
 
 def dissimilarity(patterns: np.ndarray, metric: str) -> np.ndarray:
@@ -33,6 +37,8 @@ def dissimilarity(patterns: np.ndarray, metric: str) -> np.ndarray:
         sqeuclidean               |x - y|^2 / P
         jaccard                   1 - |A n B| / |A u B| of the sets of active (> 0) features
         braycurtis                sum |x - y| / sum (x + y)
+        poisson                   sum (a - b) (log a - log b) / P of the rates a = (x + .1) / 1.1,
+                                  shrunk towards 1 with weight .1: symmetrised KL divergence
         ========================  =====================================================
 
     Returns
@@ -43,12 +49,13 @@ def dissimilarity(patterns: np.ndarray, metric: str) -> np.ndarray:
     Raises
     ------
     DesignError
-        If ``metric`` is unknown, or a value is negative where activations must not be (jaccard, braycurtis).
+        If ``metric`` is unknown, or a value is negative where activations must not be (jaccard, braycurtis,
+        poisson).
 
     Source
     ------
     Kriegeskorte, Mur & Bandettini 2008, Front Syst Neurosci 2:4; Nili et al. 2014, PLoS Comput Biol
-    10:e1003553.
+    10:e1003553; Schuett et al. 2023, eLife 12:e82566 (poisson).
 
     Examples
     --------
@@ -140,7 +147,7 @@ def _unit_length(patterns: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 def _one_minus_product(units: np.ndarray) -> np.ndarray:
     distance = 1.0 - units @ units.T
-    return np.where(distance <= _ROUNDING, 0.0, distance)
+    return np.where(distance <= ROUNDING, 0.0, distance)
 
 
 def _correlation(patterns: np.ndarray) -> np.ndarray:
@@ -151,13 +158,52 @@ def _cosine(patterns: np.ndarray) -> np.ndarray:
     return _one_minus_product(_unit_length(patterns, np.zeros(len(patterns))))
 
 
-def _sqeuclidean(patterns: np.ndarray) -> np.ndarray:
+def sqeuclidean_sums(patterns: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances |x - y|^2 of rows, summed over the channels: (n, P) -> (n, n).
+
+    Examples
+    --------
+    >>> sqeuclidean_sums(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    array([[ 0., 25.],
+           [25.,  0.]])
+    """
     # Distances ignore a common shift; without it less is lost when the products cancel.
     centred = patterns - patterns.mean(axis=0)
     squares = np.einsum("ij,ij->i", centred, centred)
     both = squares[:, None] + squares[None, :]
     distance = both - 2.0 * (centred @ centred.T)
-    return np.where(distance <= _ROUNDING * both, 0.0, distance) / patterns.shape[1]
+    return np.where(distance <= ROUNDING * both, 0.0, distance)
+
+
+def poisson_kernel_distance(rates: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of pairs of rows, sum (a_i - a_j) (log b_i - log b_j) / P, a and b the shrunk rates: (n, P) -> (n, n).
+
+    Raises
+    ------
+    DesignError
+        If a rate is negative.
+
+    Examples
+    --------
+    >>> poisson_kernel_distance(np.array([[0.0], [1.1]]), np.array([[0.0], [1.0]])).round(3)
+    array([[0.   , 2.398],
+           [2.398, 0.   ]])
+    """
+    for values in (rates, other):
+        _check_not_negative(values, "poisson")
+    shrunk, logarithm = (rates + _PRIOR) / (1 + _PRIOR), np.log((other + _PRIOR) / (1 + _PRIOR))
+    kernel = shrunk @ logarithm.T
+    own = np.diag(kernel)
+    return (own[:, None] + own[None, :] - (kernel + kernel.T)) / rates.shape[1]
+
+
+def _sqeuclidean(patterns: np.ndarray) -> np.ndarray:
+    return sqeuclidean_sums(patterns) / patterns.shape[1]
+
+
+def _poisson(patterns: np.ndarray) -> np.ndarray:
+    distance = poisson_kernel_distance(patterns, patterns)
+    return np.where(distance <= ROUNDING, 0.0, distance)
 
 
 def _euclidean(patterns: np.ndarray) -> np.ndarray:
@@ -196,5 +242,6 @@ MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sqeuclidean": _sqeuclidean,
     "jaccard": _jaccard,
     "braycurtis": _braycurtis,
+    "poisson": _poisson,
 }
 """Measure of dissimilarity by name: (n, F) -> (n, n)."""

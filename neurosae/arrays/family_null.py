@@ -3,6 +3,8 @@
 Both read the null a block of features at a time, so that it is never held for a whole map.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from neurosae.arrays.contrast_null import Null, row_blocks
@@ -11,58 +13,106 @@ from neurosae.arrays.permutation import exceedance_p
 _ELEMENTS = 2**24
 """Largest number of maxima (labelling x bin) held at a time."""
 
+_FEATURES = 1024
+"""Features whose exceedances are counted at a time."""
+
 _SLACK = 1e-5
 """Relative difference of two statistics that counts as rounding."""
 
 
-class StepDown:
-    """Running maxima of a null over features that are ordered by their observed statistic.
+@dataclass(frozen=True)
+class Bins:
+    """Features put in bins by the place of their observed statistic, the largest first.
 
-    The k-th largest observed statistic is compared with the maximum over itself and all smaller ones only, so
-    that a feature no longer competes with those found before it. Features are put in bins by their place in
-    that order; the first half of the bins hold one feature each, where p is exact, the later ones may hold
-    several, where p is at most too large.
+    of : (m,) bin of each feature, -1 for those that take no part
+    order : features that take part, the largest statistic first
+    n : number of bins
+    """
+
+    of: np.ndarray
+    order: np.ndarray
+    n: int
+
+
+def step_down_bins(reached: np.ndarray, n_rows: int) -> Bins:
+    """Bins in which a null is kept for step-down p-values: one feature each as long as memory allows.
+
+    The first half of the bins hold one feature each; the later ones hold several if there are more features
+    than bins.
 
     Parameters
     ----------
     reached : (m,) observed statistics on the scale on which large is extreme; NaN takes no part
     n_rows : number of labellings
+
+    Examples
+    --------
+    >>> step_down_bins(np.array([1.0, np.nan, 3.0]), 100).of
+    array([ 1, -1,  0])
     """
+    order = np.argsort(-reached, kind="stable")[: int(np.isfinite(reached).sum())]
+    place = np.arange(len(order))
+    n_bins = min(len(order), max(2, _ELEMENTS // n_rows))
+    single = n_bins if n_bins == len(order) else n_bins // 2
+    shared = single + (place - single) * (n_bins - single) // max(1, len(order) - single)
+    of = np.full(len(reached), -1)
+    of[order] = np.where(place < single, place, shared)
+    return Bins(of, order, n_bins)
 
-    def __init__(self, reached: np.ndarray, n_rows: int) -> None:
-        self._reached = np.asarray(reached, dtype=float)
-        self._order = np.argsort(-self._reached, kind="stable")[: int(np.isfinite(self._reached).sum())]
-        place = np.arange(len(self._order))
-        n_bins = max(2, min(len(place), _ELEMENTS // n_rows))
-        single = n_bins // 2 if n_bins < len(place) else len(place)
-        later = single + (place - single) * (n_bins - single) // max(1, len(place) - single)
-        self._bins = np.full(len(self._reached), -1)
-        self._bins[self._order] = np.where(place < single, place, later)
-        self._maxima = np.zeros((n_rows, int(self._bins.max(initial=-1)) + 1), dtype=np.float32)
 
-    def add(self, null: Null, features: np.ndarray) -> None:
-        """Take in the null of ``features`` (positions in ``reached``), those with a statistic only."""
-        if not len(features):
-            return
-        order = np.argsort(self._bins[features], kind="stable")
-        bins, starts = np.unique(self._bins[features][order], return_index=True)
-        for rows in row_blocks(len(self._maxima)):
-            largest = np.maximum.reduceat(np.abs(null(rows))[:, order], starts, axis=1)
-            self._maxima[rows, bins] = np.maximum(self._maxima[rows, bins], largest)
+def bin_maxima(null: Null, n_rows: int, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest statistic in each bin of a block of features: the bins (B,) and their maxima (B, rows).
 
-    def p_values(self, *, exact: bool) -> np.ndarray:
-        """Family-wise p (m,), never falling along the order; NaN where ``reached`` is."""
-        maxima = np.maximum.accumulate(self._maxima[:, ::-1], axis=1)[:, ::-1]
-        maxima = np.sort(maxima if exact else maxima[1:], axis=0)
-        threshold = self._reached[self._order]
-        p = np.empty(len(self._order))
-        first = np.searchsorted(self._bins[self._order], np.arange(maxima.shape[1] + 1))
-        for bin_, (start, stop) in enumerate(zip(first[:-1], first[1:], strict=True)):
-            n_exceeding = len(maxima) - np.searchsorted(maxima[:, bin_], threshold[start:stop], side="left")
-            p[start:stop] = exceedance_p(n_exceeding, len(maxima), exact=exact)
-        everywhere = np.full(len(self._reached), np.nan)
-        everywhere[self._order] = np.maximum.accumulate(p)
-        return everywhere
+    Parameters
+    ----------
+    null : statistics of labellings (rows, F)
+    n_rows : number of labellings
+    bins : (F,) bin of each feature of the block
+    """
+    order = np.argsort(bins, kind="stable")
+    present, starts = np.unique(bins[order], return_index=True)
+    parts = [np.maximum.reduceat(np.abs(null(rows)).T[order], starts) for rows in row_blocks(n_rows)]
+    return present, np.concatenate(parts, axis=1)
+
+
+def step_down_p(reached: np.ndarray, bins: Bins, maxima: np.ndarray, *, exact: bool) -> np.ndarray:
+    """Family-wise p in which a feature no longer competes with those found before it.
+
+    The k-th largest statistic is compared with the maxima over itself and all smaller ones; p never falls
+    along that order. In bins of several features p is at most too large.
+
+    Parameters
+    ----------
+    reached : (m,) observed statistics; NaN takes no part
+    bins : from `step_down_bins`
+    maxima : (bins.n, rows) largest statistic in each bin of each labelling, the observed one first
+    exact : True if the rows are all relabelings
+
+    Returns
+    -------
+    (m,) p, at most that of `neurosae.arrays.permutation.max_statistic_p`
+
+    Source
+    ------
+    Westfall & Young 1993, Resampling-Based Multiple Testing, p. 66.
+
+    Examples
+    --------
+    >>> reached = np.array([3.0, 2.0])
+    >>> null = np.array([[3.0, 2.5, 0.0, 3.0], [2.0, 1.0, 1.0, 0.0]])
+    >>> step_down_p(reached, step_down_bins(reached, 4), null, exact=True)
+    array([0.5, 0.5])
+    """
+    left = np.maximum.accumulate(maxima[::-1], axis=0)[::-1]
+    left = left if exact else left[:, 1:]
+    n_exceeding = np.empty(len(bins.order))
+    for start in range(0, len(bins.order), _FEATURES):
+        chunk = slice(start, start + _FEATURES)
+        features = bins.order[chunk]
+        n_exceeding[chunk] = (left[bins.of[features]] >= reached[features, None]).sum(axis=1)
+    p = np.full(len(reached), np.nan)
+    p[bins.order] = np.maximum.accumulate(exceedance_p(n_exceeding, left.shape[1], exact=exact))
+    return p
 
 
 def smallest_p(null: Null, n_rows: int) -> np.ndarray:

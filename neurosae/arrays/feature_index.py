@@ -83,16 +83,16 @@ def feature_indices(
     weights, dtype = index_weights(index, n_classes), patterns.dtype
     mask = live.astype(dtype)
     centred = _centred(patterns, mask)
-    n, width, n_features = centred.shape
     members = memberships(labels, n_classes).astype(dtype)
     counts = members @ mask
     squares = members @ np.einsum("nwf,nwf->nf", centred, centred)
-    sums = (members.reshape(-1, n) @ centred.reshape(n, -1)).reshape(n_classes, -1, width, n_features)
+    product = _two_class_products if n_classes == 2 and np.min(labels) >= 0 else _class_products
+    products = product(centred, members)
     shared = _within_units(centred, mask, members, units)
-    result = np.zeros((len(labels), n_features), dtype=dtype)
+    result = np.zeros((len(labels), centred.shape[2]), dtype=dtype)
     for k, other in np.argwhere(weights != 0):
         total = squares[k] * counts[other] + squares[other] * counts[k]
-        total -= 2 * np.einsum("pwf,pwf->pf", sums[k], sums[other])
+        total -= 2 * products(k, other)
         n_pairs = counts[k] * counts[other] - (counts[k] if k == other else 0)
         own_total, own_pairs = shared(k, other)
         n_pairs = n_pairs - own_pairs
@@ -178,6 +178,29 @@ def _centred(patterns: np.ndarray, mask: np.ndarray) -> np.ndarray:
     n_live = np.maximum(mask.sum(axis=0), 1)
     mean = (patterns * mask[:, None, :]).sum(axis=0) / n_live
     return np.ascontiguousarray((patterns - mean) * mask[:, None, :])
+
+
+_Products = Callable[[int, int], np.ndarray]
+
+
+def _class_products(patterns: np.ndarray, members: np.ndarray) -> _Products:
+    """For classes k and l, the products S_k.S_l of their sums, (P, F)."""
+    sums = _class_sums(patterns, members)
+    return lambda k, other: np.einsum("pwf,pwf->pf", sums[k], sums[other])
+
+
+def _two_class_products(patterns: np.ndarray, members: np.ndarray) -> _Products:
+    # The patterns add up to 0, so that the two classes have opposite sums.
+    (first,) = _class_sums(patterns, members[:1])
+    square = np.einsum("pwf,pwf->pf", first, first)
+    return lambda k, other: square if k == other else -square
+
+
+def _class_sums(patterns: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Sums over classes: patterns (n, W, F), members (K, P, n) -> (K, P, W, F)."""
+    n, width, n_features = patterns.shape
+    sums = members.reshape(-1, n) @ patterns.reshape(n, -1)
+    return sums.reshape(*members.shape[:2], width, n_features)
 
 
 def _within_units(

@@ -39,7 +39,7 @@ class Moments(NamedTuple):
 
     mean: np.ndarray
     variance: np.ndarray
-    count: np.ndarray
+    n_rows: np.ndarray
 
 
 def is_alive(values: np.ndarray) -> np.ndarray:
@@ -130,7 +130,9 @@ def moments(values: np.ndarray, labels: np.ndarray, n_classes: int) -> Moments:
     mean = class_means(values - centre, classes)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (class_means((values - centre) ** 2, classes) - mean**2) * count / (count - 1)
-    return Moments(mean + centre, np.maximum(variance, 0), count)
+    # Equal values leave a variance of rounding size.
+    variance = np.where(variance > 1e-12 * values.var(axis=0), variance, 0.0)
+    return Moments(mean + centre, variance, count)
 
 
 def _eta2(values: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Is one decoder better than another on the same folds? How alike are the decoders of different folds?
+"""Compare decoders over the same folds, and the features and weights that folds arrive at.
 
-Folds share training rows, so they are not independent. The variance
-of a mean over J folds is therefore not s²/J but about s² (1/J + n_test/n_train).
+Folds share training rows, so they are not independent: the variance of a mean over J folds is not s²/J but
+about s² (1/J + n_test/n_train).
 """
 
 from typing import NamedTuple

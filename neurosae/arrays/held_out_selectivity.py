@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurosae.arrays.class_averages import class_matrices
-from neurosae.arrays.selectivity_measures import class_auroc, preferred_class, ratio
+from neurosae.arrays.selectivity_measures import class_auroc, is_largest, preferred_class, ratio
 from neurosae.errors import DesignError
 
 _ELEMENTS = 4_000_000
@@ -186,11 +186,20 @@ def held_out_index(
 
 def _of_halves(means: np.ndarray, index: HeldOutIndex) -> np.ndarray:
     """Index of each half for the class that its other half prefers: (2 H, K, F) -> (2 H, F)."""
-    tested = np.roll(means, len(means) // 2, axis=0)
-    chosen = np.take_along_axis(tested, preferred_class(means)[:, None], axis=1)[:, 0]
+    one, other = np.split(means, 2)
+    return np.concatenate([_tested(one, other, index), _tested(other, one, index)])
+
+
+def _tested(chooser: np.ndarray, tested: np.ndarray, index: HeldOutIndex) -> np.ndarray:
+    largest = is_largest(chooser)
+    # From the last class to the first, so that ties go to the first, as in `preferred_class`; several times
+    # as fast as an argmax over this axis.
+    chosen = tested[:, -1]
+    for k in reversed(range(tested.shape[1] - 1)):
+        chosen = np.where(largest[:, k], tested[:, k], chosen)
     value = index.measure(tested, chosen)
-    undecided = has_no_preference(means) | np.isnan(value)
-    return np.where(undecided, index.floor(means.shape[1]), value)
+    undecided = has_no_preference(chooser) | np.isnan(value)
+    return np.where(undecided, index.floor(tested.shape[1]), value)
 
 
 def has_no_preference(means: np.ndarray) -> np.ndarray:

@@ -191,7 +191,7 @@ def exceedance_interval(
     Examples
     --------
     >>> [round(float(bound), 4) for bound in exceedance_interval(np.array(49.0), 999, exact=False)]
-    [0.0366, 0.0643]
+    [0.0365, 0.0643]
     """
     n_exceeding = np.asarray(n_exceeding, dtype=float)
     if exact:

@@ -17,7 +17,7 @@ def selected_similarity(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarra
     ----------
     vectors : (L, N) entries of RDMs, finite
     model : (N,) entries of the model
-    pairs : (U, N) bool, the entries of each selection
+    pairs : (U, N) bool, the entries of each selection; or int, how often each entry counts, as in a bootstrap
     method : see `neurosae.arrays.rdm_comparison.similarity`; tau-a goes through the selections one by one
 
     Returns
@@ -64,20 +64,22 @@ def _rho_a(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndar
 
 
 def _tau_a(vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    return np.stack([tau_a_rows(vectors[:, own], model[None, own])[0] for own in pairs])
+    drawn = [np.repeat(np.arange(len(model)), own.astype(int)) for own in pairs]
+    return np.stack([tau_a_rows(vectors[:, own], model[None, own])[0] for own in drawn])
 
 
 def _rank_products(
     vectors: np.ndarray, model: np.ndarray, pairs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Products of centred ranks of vectors and model, and products of their squared lengths, each (B, L)."""
-    target = _ranks_among(model, pairs)
-    length = np.einsum("bn,bn->b", target, target)
+    target, counts = _ranks_among(model, pairs), pairs.astype(float)
+    length = np.einsum("bn,bn,bn->b", counts, target, target)
     products, squares = np.empty((2, len(pairs), len(vectors)))
     for layer, vector in enumerate(vectors):
         ranks = _ranks_among(vector, pairs)
-        products[:, layer] = np.einsum("bn,bn->b", ranks, target)
-        squares[:, layer] = np.einsum("bn,bn->b", ranks, ranks) * length
+        weighted = counts * ranks
+        products[:, layer] = np.einsum("bn,bn->b", weighted, target)
+        squares[:, layer] = np.einsum("bn,bn->b", weighted, ranks) * length
     return products, squares
 
 
@@ -88,7 +90,7 @@ def _ranks_among(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(values)
     counts = np.zeros((len(pairs), len(values) + 1), dtype=np.int32)
-    np.cumsum(pairs[:, order], axis=1, out=counts[:, 1:])
+    np.cumsum(pairs[:, order], axis=1, dtype=np.int32, out=counts[:, 1:])
     below, up_to = (np.searchsorted(values[order], values, side) for side in ("left", "right"))
     ranks = counts[:, below] + counts[:, up_to] - counts[:, -1:]
     return np.where(pairs, ranks / 2, 0.0)

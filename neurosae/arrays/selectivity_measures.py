@@ -33,9 +33,20 @@ def preferred_class(strength: np.ndarray) -> np.ndarray:
     >>> preferred_class(np.array([[1.0, 0.3], [2.0, 0.1 + 0.2]]))
     array([1, 0])
     """
+    return is_largest(strength).argmax(axis=-2)
+
+
+def is_largest(strength: np.ndarray) -> np.ndarray:
+    """Which classes have the largest strength, equal up to rounding: (..., K, F) -> the same shape, bool.
+
+    Examples
+    --------
+    >>> is_largest(np.array([[1.0, 0.3], [2.0, 0.1 + 0.2]]))
+    array([[False,  True],
+           [ True,  True]])
+    """
     largest = strength.max(axis=-2, keepdims=True)
-    # Equal up to rounding is a tie.
-    return (strength >= largest - 1e-12 * np.abs(largest)).argmax(axis=-2)
+    return strength >= largest - 1e-12 * np.abs(largest)
 
 
 def is_varying(values: np.ndarray) -> np.ndarray:

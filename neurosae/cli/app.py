@@ -31,7 +31,8 @@ def options(
 
 VERBS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.report, studies.validate, studies.schema, studies.doctor),
-    *(sessions.record, sessions.contrast, sessions.localize, sessions.rsa, sessions.select, sessions.decode),
+    *(sessions.record, sessions.merge, sessions.consolidate),
+    *(sessions.contrast, sessions.localize, sessions.rsa, sessions.select, sessions.decode),
     *(experiments.lesion, experiments.stimulate),
     exports.export,
 )

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from neurosae.errors import NeurosaeError
 
-BAD_INPUT, INTERRUPTED = 3, 130
+BAD_INPUT, PARTIAL, INTERRUPTED = 3, 4, 130
 
 
 @dataclass

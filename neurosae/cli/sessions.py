@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import neurosae as ns
-from neurosae.cli.console import progress, say_summary
+from neurosae.cli.console import PARTIAL, progress, say_summary
 from neurosae.cli.options import (
     AsJson,
     By,
@@ -24,21 +24,56 @@ from neurosae.cli.options import (
 if TYPE_CHECKING:  # xarray takes longer to import than the help to print
     import xarray as xr
 
+    from neurosae.recording.session import Session
+
 
 def record(
     protocol: Annotated[Path, typer.Argument(help="Protocol, a TOML file.")],
     out: Out,
     overwrite: Overwrite = False,
     subject: SubjectName = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Record only the I-th of N shares; see merge.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Record on a dask cluster: its address, or local:N processes."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Record the subject's activations in all stimuli of a protocol."""
+    """Record the subject's activations, and codes of dictionaries, in all stimuli of a protocol."""
     plan = ns.report.check_study(protocol, subject=subject)
-    session = ns.report.record_study(plan, out, overwrite=overwrite, progress=progress)
-    say_summary(
-        {"session": session.path, "stimuli": len(session.stimuli), "sites": ", ".join(session.sites)},
-        as_json=as_json,
+    session = ns.report.record_study(
+        plan, out, overwrite=overwrite, progress=progress, shard=shard, cluster=cluster
     )
+    if session is None:
+        say_summary({"share": shard, "session": out, "next": f"neurosae merge {out}"}, as_json=as_json)
+    else:
+        _say_session(session, as_json=as_json)
+
+
+def merge(session: SessionPath, as_json: AsJson = False) -> None:
+    """Finish a session whose shares were recorded by several processes."""
+    _say_session(ns.report.merge(session), as_json=as_json)
+
+
+def _say_session(session: "Session", *, as_json: bool) -> None:
+    """Summary of a session; if stimuli could not be run, the exit code says that it is partial."""
+    summary = {"session": session.path, "stimuli": len(session.stimuli), "sites": ", ".join(session.sites)}
+    summary |= {"dictionaries": ", ".join(session.dictionaries)} if session.dictionaries else {}
+    missing = ns.report.not_run(session)
+    summary |= {"not_run": ", ".join(missing)} if missing else {}
+    say_summary(summary, as_json=as_json)
+    if missing:
+        raise typer.Exit(PARTIAL)
+
+
+def consolidate(session: SessionPath, as_json: AsJson = False) -> None:
+    """Turn a session into few compressed, portable files: one a site and layer."""
+    opened = ns.consolidate(session)
+    files = sorted(path for path in opened.path.rglob("*.nc"))
+    size = sum(path.stat().st_size for path in files) / 1e6
+    say_summary({"session": session, "files": len(files), "megabytes": f"{size:.1f}"}, as_json=as_json)
 
 
 def contrast(

@@ -59,10 +59,13 @@ def validate(
     surprisal: Annotated[
         bool, typer.Option("--surprisal", help="Also run the subject for surprisal.")
     ] = False,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Also check that R, MATLAB and ncdump read a session's files.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a protocol or stimuli without running anything, and print design and balance."""
-    checked = ns.report.validate(target, subject=subject, surprisal=surprisal)
+    """Check a protocol or stimuli without running anything, or every byte of a session."""
+    checked = ns.report.validate(target, subject=subject, surprisal=surprisal, portable=portable)
     if as_json:
         say_summary(checked.summary, as_json=True)
         return

@@ -1,6 +1,6 @@
 """Does a dictionary belong to a recording? Equal width is no proof; refusals name both values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -46,13 +46,41 @@ def check_fits(dictionary: Dictionary, recording: xr.DataArray) -> None:
     check_recording(recording)
     _check_same(dictionary, "basis", UNITS_BASIS, recording.attrs.get("basis", UNITS_BASIS))
     _check_same(dictionary, "site", dictionary.site, recording.attrs.get("site"))
-    _check_same(dictionary, "width", dictionary.d_in, recording.shape[3])
     layers = [int(layer) for layer in np.atleast_1d(recording[LAYER].values)]
-    if dictionary.layer not in layers:
-        _refuse(dictionary, "layer", dictionary.layer, layers)
     subject = provenance(recording).get("subject")
-    if isinstance(subject, Mapping):
-        _check_subject(dictionary, subject)
+    known = subject if isinstance(subject, Mapping) else {}
+    check_belongs(dictionary, known, layers=layers, width=recording.shape[3])
+
+
+def check_belongs(
+    dictionary: Dictionary, subject: Mapping[str, object], *, layers: Sequence[int], width: int
+) -> None:
+    """Refuse a dictionary of another layer, width, subject or BOS policy, before anything is recorded.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+    subject : what the subject says of itself, see `neurosae.subject.interface.Subject.describe`; its name and
+        BOS policy are compared where both sides state them
+    layers : blocks that can be encoded
+    width : number of features of the subject at the dictionary's site
+
+    Raises
+    ------
+    DictionaryError
+        With what the dictionary was made for and what was found.
+
+    Examples
+    --------
+    >>> from neurosae.dictionary.toy import ToyDictionary
+    >>> check_belongs(ToyDictionary(2, 4), {"name": "gpt2"}, layers=[0], width=4)
+    Traceback (most recent call last):
+    neurosae.errors.DictionaryError: toy-resid_post-l0 is a dictionary of subject 'toy'; the recording ...
+    """
+    _check_same(dictionary, "width", dictionary.d_in, width)
+    if dictionary.layer not in layers:
+        _refuse(dictionary, "layer", dictionary.layer, list(layers))
+    _check_subject(dictionary, subject)
 
 
 def fraction_unexplained(dictionary: Dictionary, rows: np.ndarray) -> tuple[float, float]:

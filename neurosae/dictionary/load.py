@@ -79,7 +79,7 @@ class SaeDictionary:
         self._sae = SAE.load_from_disk(folder, device="cpu", dtype="float32").eval().requires_grad_(False)
         self._sae.turn_off_forward_pass_hook_z_reshaping()
         self._sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-        self.name = name
+        self.name, self.folder = name, folder.absolute()
         self.subject, self.site = str(known["subject"]), str(known["site"])
         self.layer = int(str(known["layer"]))
         self.d_in, self.n_features = self._sae.cfg.d_in, self._sae.cfg.d_sae

@@ -19,6 +19,7 @@ class ToyDictionary:
     n_features : at most d_in
     d_in : width of the activations
     threshold : at least 0; smaller projections are silent
+    shift : added to every projection; with a large one, all features are active and nothing is lost
     subject, site, layer : where the dictionary belongs
     seed : of the random features and bias
 
@@ -41,6 +42,7 @@ class ToyDictionary:
         d_in: int = 16,
         *,
         threshold: float = 0.1,
+        shift: float = 0.0,
         subject: str = "toy",
         site: str = "resid_post",
         layer: int = 0,
@@ -55,7 +57,8 @@ class ToyDictionary:
         rng = np.random.default_rng(seed)
         directions = np.linalg.qr(rng.standard_normal((d_in, n_features)))[0]
         self.decoder: np.ndarray = directions.T.astype(np.float32)
-        self.bias: np.ndarray = rng.standard_normal(d_in).astype(np.float32)
+        bias = rng.standard_normal(d_in).astype(np.float32)
+        self.bias: np.ndarray = bias - np.float32(shift) * self.decoder.sum(axis=0)
         self.threshold = threshold
         self.name = f"toy-{site}-l{layer}"
         self.subject, self.site, self.layer = subject, site, layer

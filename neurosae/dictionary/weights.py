@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from neurosae.errors import DictionaryError
+from neurosae.schema.foreign_files import PICKLES, mistaken_for
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-_PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
+_MOST_TENSORS = 1000
 
 
 def read_config(folder: Path) -> dict[str, object]:
@@ -36,7 +37,7 @@ def check_folder(folder: Path) -> None:
     pickled = [folder] if folder.is_file() else sorted(folder.glob("*")) if folder.is_dir() else []
     has_weights = (folder / WEIGHTS).is_file()
     for path in pickled:
-        if path.suffix in _PICKLES and not has_weights:
+        if path.suffix in PICKLES and not has_weights:
             raise DictionaryError(
                 f"{path} can run code when it is read, and is refused. Save the weights as {WEIGHTS}."
             )
@@ -50,16 +51,10 @@ def check_folder(folder: Path) -> None:
 def check_weights(folder: Path, d_in: int, d_sae: int) -> None:
     """Raise DictionaryError unless the weights are whole, finite and of the sizes that cfg.json gives."""
     path = folder / WEIGHTS
-    with path.open("rb") as file:
-        head = file.read(64).lstrip()
-    if head.startswith(b"version https://git-lfs"):
-        raise DictionaryError(f"{path} is a Git LFS pointer, not the weights. Fetch them: git lfs pull.")
-    if head.startswith(b"<"):
-        raise DictionaryError(f"{path} is a web page, not weights. Download the file itself.")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DictionaryError(f"{path} is truncated or damaged ({error}). Fetch it again.") from None
+    what = mistaken_for(path)
+    if what:
+        raise DictionaryError(f"{path} {what}")
+    tensors = _tensors(path)
     for name, shape in {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}.items():
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != shape:
@@ -70,3 +65,17 @@ def check_weights(folder: Path, d_in: int, d_sae: int) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise DictionaryError(f"{name} in {path} has NaN or infinite values. Use an intact copy.")
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, counted before they are read."""
+    try:
+        with safe_open(path, "pt") as file:
+            count = len(file.keys())
+        if count > _MOST_TENSORS:
+            raise DictionaryError(
+                f"{path} holds {count:,} tensors, and a dictionary a few. Use an intact copy."
+            )
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise DictionaryError(f"{path} is truncated or damaged ({error}). Fetch it again.") from None

@@ -1,5 +1,7 @@
 """What every exporter starts from: plain variables with checked names, and a path that is free."""
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +85,62 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise StorageError(f"{path} is a folder, and a file is to be written. Choose another name.")
     with replacing(path) as part:
         yield part
+
+
+@contextmanager
+def new_folder(path: Path, mark: str, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends well.
+
+    Raises
+    ------
+    StorageError
+        If ``path`` exists and may not be replaced, which without a file called ``mark`` inside it never may;
+        or cannot be written.
+    """
+    check_free(path, overwrite=overwrite)
+    if path.exists() and not (path / mark).exists():
+        raise StorageError(
+            f"{path} is no earlier export of this kind (it has no {mark}) and is not replaced. Choose "
+            "another name."
+        )
+    with replacing(path) as part:
+        try:
+            part.mkdir()
+            yield part
+            _sync_files(part)
+            _set_aside(path, part)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def _sync_files(folder: Path) -> None:
+    """Force the files to disk, so that a power cut after the rename loses none of them."""
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _set_aside(path: Path, part: Path) -> None:
+    """Remove the folder that is replaced, which a rename alone cannot do; first its name, then its files."""
+    if path.exists():
+        aside = part.with_name(f"{part.name}-old")
+        os.replace(path, aside)
+        shutil.rmtree(aside)
+
+
+def check_fits(size: float, limit: int, what: str, remedy: str) -> None:
+    """Refuse what takes more than ``limit`` bytes, before anything is computed.
+
+    Raises
+    ------
+    StorageError
+        With both sizes and the remedy.
+    """
+    if size >= limit:
+        raise StorageError(
+            f"the result takes {size / 1e9:,.1f} GB, and {what} {limit / 1e9:,.0f} GB. {remedy}"
+        )
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

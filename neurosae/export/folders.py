@@ -1,8 +1,6 @@
 """A result as a folder of ``.npy`` files with its labels as tables."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import dask.array as da
@@ -10,24 +8,30 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from neurosae.errors import StorageError
-from neurosae.export.flat import SCHEMA, check_free, flat, plain, plain_attrs
-from neurosae.recording.files import replacing
+from neurosae.export.code_rows import ROW_ARRAYS, write_rows
+from neurosae.export.code_tables import code_tables, layers_of
+from neurosae.export.flat import SCHEMA, flat, new_folder, plain, plain_attrs
+from neurosae.recording.sparse import SparseRecording
+from neurosae.schema.names import FEATURE
 from neurosae.schema.provenance import Labelled
 
 DESCRIPTION = "description.json"
 
 
-def to_numpy(result: Labelled, path: Path | str, *, overwrite: bool = False) -> Path:
+def to_numpy(result: Labelled | SparseRecording, path: Path | str, *, overwrite: bool = False) -> Path:
     r"""A folder that plain numpy reads: one ``.npy`` file a variable, its labels beside it.
 
     ``NAME.npy`` holds a variable with its dims in the order of the result; lazy values are written chunk by
     chunk. ``DIM.tsv`` holds all labels along a dim, one row a position; coordinates over no or several dims
     are ``.npy`` files. ``description.json`` names the dims, dtype and attributes of each variable.
 
+    Codes are written as compressed rows, ``layerN.indptr.npy``, ``.indices`` and ``.values``, one row a
+    valid token, with ``row.tsv`` and ``stimulus.tsv`` as tables; ``scipy.sparse.csr_array((values, indices,
+    indptr), shape)`` takes them, memory-mapped too.
+
     Parameters
     ----------
-    result : DataArray or Dataset
+    result : DataArray, Dataset, or codes of a dictionary
     path : folder to write
     overwrite : replace a folder that this function wrote
 
@@ -57,51 +61,43 @@ def to_numpy(result: Labelled, path: Path | str, *, overwrite: bool = False) -> 
     array([[0.5, 1. ]])
     """
     path = Path(path)
-    dataset = flat(result)
-    check_free(path, overwrite=overwrite)
-    if path.exists() and not (path / DESCRIPTION).exists():
-        raise StorageError(f"{path} was not written by to_numpy and is not replaced. Choose another name.")
-    with replacing(path) as part:
-        try:
-            part.mkdir()
-            _write(dataset, part)
-            _sync_files(part)
-            _set_aside(path, part)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
+    tables = code_tables(result) if isinstance(result, SparseRecording) else flat(result)
+    with new_folder(path, DESCRIPTION, overwrite=overwrite) as part:
+        labels = _write(tables, part)
+        described = _description(tables, labels)
+        if isinstance(result, SparseRecording):
+            described["codes"] = _write_codes(result, part)
+        text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False)
+        (part / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     return path
 
 
-def _sync_files(folder: Path) -> None:
-    """Force the files to disk, so that a power cut after the rename loses none of them."""
-    for path in folder.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+def _write_codes(codes: SparseRecording, folder: Path) -> dict[str, object]:
+    """Write the codes of each layer as compressed rows, and give their names and shapes."""
+    shape = [int(codes["valid"].sum()), codes.sizes[FEATURE]]
+    described: dict[str, object] = {}
+    for layer in layers_of(codes):
+        names = {name: f"layer{layer}.{name}.npy" for name in ROW_ARRAYS}
+        write_rows(codes, layer, {name: folder / file for name, file in names.items()})
+        described[f"layer{layer}"] = {"shape": shape, **names}
+    return described
 
 
-def _set_aside(path: Path, part: Path) -> None:
-    """Remove the folder that is replaced, which a rename alone cannot do; first its name, then its files."""
-    if path.exists():
-        aside = part.with_name(f"{part.name}-old")
-        os.replace(path, aside)
-        shutil.rmtree(aside)
-
-
-def _write(dataset: xr.Dataset, folder: Path) -> None:
+def _write(dataset: xr.Dataset, folder: Path) -> dict[str, xr.Variable]:
+    """Write arrays and tables of labels; the labels are given back."""
     labels = {str(name): c.variable for name, c in dataset.coords.items() if c.ndim == 1}
     arrays = {str(name): v for name, v in dataset.variables.items() if name not in labels}
     for name, variable in arrays.items():
-        _put_array(folder / f"{name}.npy", variable, name)
+        put_array(folder / f"{name}.npy", variable, name)
     for dim in dict.fromkeys(str(variable.dims[0]) for variable in labels.values()):
         columns = {name: plain(v, name) for name, v in labels.items() if v.dims == (dim,)}
         table = pd.DataFrame(columns)
         table.to_csv(folder / f"{dim}.tsv", sep="\t", index=False, na_rep="NaN", lineterminator="\n")
-    text = json.dumps(_description(dataset, labels), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    return labels
 
 
-def _put_array(path: Path, variable: xr.Variable, name: str) -> None:
+def put_array(path: Path, variable: xr.Variable, name: str) -> None:
+    """Write a variable as ``.npy``, chunk by chunk where it is lazy."""
     if isinstance(variable.data, da.Array) and variable.size and variable.dtype.kind in "biuf":
         target = np.lib.format.open_memmap(path, "w+", variable.dtype, variable.shape)
         da.store(variable.data, target, scheduler="synchronous")

@@ -4,19 +4,26 @@ import re
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 import xarray as xr
 from scipy.io import savemat
 
 from neurosae.errors import StorageError
-from neurosae.export.flat import SCHEMA, check_free, flat, new_file, plain, plain_attrs
+from neurosae.export.code_tables import code_tables, layers_of, row_pointers
+from neurosae.export.flat import SCHEMA, check_fits, check_free, flat, new_file, plain, plain_attrs
+from neurosae.recording.sparse import SparseRecording
 from neurosae.schema.provenance import Labelled
 
 ABOUT = "neurosae"
 _LARGEST = 2**31  # bytes that the format can address
 _LONGEST_NAME = 63
+_ENTRY_BYTES = 12
+_REMEDY = (
+    "Select layers or features, pool over tokens, or write NetCDF with to_r, which MATLAB reads with ncread."
+)
 
 
-def to_matlab(result: Labelled, path: Path | str, *, overwrite: bool = False) -> Path:
+def to_matlab(result: Labelled | SparseRecording, path: Path | str, *, overwrite: bool = False) -> Path:
     """A ``.mat`` file (version 5, compressed) that MATLAB, Octave and `scipy.io.loadmat` read.
 
     Every variable and coordinate is a MATLAB variable under its name, with its dims in the order of the
@@ -29,9 +36,12 @@ def to_matlab(result: Labelled, path: Path | str, *, overwrite: bool = False) ->
     ``neurosae.names`` the original name of each variable. Where text goes beyond ASCII, ``NAME_utf8`` holds
     its UTF-8 bytes, for Octave cuts such text in ``.mat`` files: ``char(text_utf8{1})`` is whole.
 
+    Codes are sparse matrices ``layer_N`` (valid token, feature) of double precision, with their tables over
+    ``row`` and ``stimulus``; ``stimulus_index`` counts from 0.
+
     Parameters
     ----------
-    result : DataArray or Dataset; lazy values are computed and held in memory
+    result : DataArray, Dataset, or codes of a dictionary; all of it is held in memory, some times over
     path : file to write, by custom ending in ``.mat``
     overwrite : replace a file that exists
 
@@ -60,18 +70,20 @@ def to_matlab(result: Labelled, path: Path | str, *, overwrite: bool = False) ->
     >>> content["response"].shape, content["stimulus"].shape
     ((40, 3, 16), (40, 1))
     """
-    path, dataset = Path(path), flat(result)
+    path = Path(path)
+    dataset = code_tables(result) if isinstance(result, SparseRecording) else flat(result)
     check_free(path, overwrite=overwrite)
+    matrices = _matrices(result) if isinstance(result, SparseRecording) else {}
     _check_size(dataset)
     arrays = {str(name): plain(variable, str(name)) for name, variable in dataset.variables.items()}
     names = {name: matlab_name(name) for name in arrays}
     content = {names[name]: _matlab_value(values) for name, values in arrays.items()}
     exact = {f"{names[name]}_utf8": _utf8_cells(v) for name, v in arrays.items() if _is_beyond_ascii(v)}
-    _check_names([*names.values(), *exact, ABOUT])
+    _check_names([*names.values(), *exact, *matrices, ABOUT])
     with new_file(path, overwrite=overwrite) as part, open(part, "wb") as file:
         savemat(
             file,
-            {**content, **exact, ABOUT: _about(dataset, names)},
+            {**content, **exact, **matrices, ABOUT: _about(dataset, names)},
             do_compression=True,
             long_field_names=True,
             oned_as="column",
@@ -91,13 +103,16 @@ def matlab_name(name: str) -> str:
     return (plain_name if plain_name[0].isalpha() else f"x{plain_name}")[:_LONGEST_NAME]
 
 
+def _matrices(codes: SparseRecording) -> dict[str, sp.csc_array]:
+    """The codes of each layer as MATLAB keeps sparse matrices: by feature, in double precision."""
+    size = sum(_ENTRY_BYTES * int(row_pointers(codes, layer)[-1]) for layer in layers_of(codes))
+    check_fits(size, _LARGEST, "a .mat file holds", _REMEDY)
+    return {f"layer_{layer}": sp.csc_array(codes.csr(layer), dtype=np.float64) for layer in layers_of(codes)}
+
+
 def _check_size(dataset: xr.Dataset) -> None:
     size = sum(variable.nbytes for variable in dataset.variables.values())
-    if size >= _LARGEST:
-        raise StorageError(
-            f"the result takes {size / 1e9:.1f} GB, and a .mat file holds 2 GB. Select layers or features, "
-            "pool over tokens, or write NetCDF with to_r, which MATLAB reads with ncread."
-        )
+    check_fits(size, _LARGEST, "a .mat file holds", _REMEDY)
 
 
 def _check_names(names: list[str]) -> None:

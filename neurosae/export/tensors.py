@@ -2,18 +2,25 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import dask.array as da
 import numpy as np
+import xarray as xr
 from safetensors.numpy import save_file
 
 from neurosae.errors import StorageError
+from neurosae.export.code_rows import ROW_ARRAYS, write_rows
+from neurosae.export.code_tables import code_tables, layers_of
 from neurosae.export.flat import SCHEMA, check_free, flat, new_file, plain, plain_attrs
+from neurosae.export.folders import put_array
+from neurosae.recording.sparse import SparseRecording
 from neurosae.schema.provenance import Labelled
 
 _LARGEST_METADATA = 90_000_000  # readers refuse files whose header exceeds 100 MB
 
 
-def to_safetensors(result: Labelled, path: Path | str, *, overwrite: bool = False) -> Path:
+def to_safetensors(result: Labelled | SparseRecording, path: Path | str, *, overwrite: bool = False) -> Path:
     """One safetensors file: numbers as tensors, text labels and attributes as JSON in its metadata.
 
     Every numeric variable and coordinate is a tensor under its name, its dims in the order of the result.
@@ -21,9 +28,14 @@ def to_safetensors(result: Labelled, path: Path | str, *, overwrite: bool = Fals
     ``labels``, JSON of each text variable as nested lists; ``attrs``, JSON of the attributes of each variable
     and, under the empty name, of the whole.
 
+    Codes are compressed rows, one a valid token: ``layerN.indptr``, ``layerN.indices``, ``layerN.values``,
+    which ``scipy.sparse.csr_array((values, indices, indptr))`` takes; their tables are tensors and labels
+    over ``row``.
+
     Parameters
     ----------
-    result : DataArray or Dataset; lazy values are computed and held in memory
+    result : DataArray, Dataset, or codes of a dictionary. What is lazy is first written aside in the same
+        folder, so that memory is bounded and twice the room is needed
     path : file to write, by custom ending in ``.safetensors``
     overwrite : replace a file that exists
 
@@ -47,21 +59,46 @@ def to_safetensors(result: Labelled, path: Path | str, *, overwrite: bool = Fals
     ...     load_file(to_safetensors(planted_responses(), Path(folder) / "r.safetensors"))["response"].shape
     (40, 3, 16)
     """
-    path, dataset = Path(path), flat(result)
+    path = Path(path)
+    dataset = code_tables(result) if isinstance(result, SparseRecording) else flat(result)
     check_free(path, overwrite=overwrite)
-    arrays = {str(name): plain(variable, str(name)) for name, variable in dataset.variables.items()}
-    tensors = {name: values for name, values in arrays.items() if values.dtype.kind != "U"}
-    attrs = {str(name): plain_attrs(variable.attrs) for name, variable in dataset.variables.items()}
+    variables = {str(name): variable for name, variable in dataset.variables.items()}
+    text = {name: plain(v, name).tolist() for name, v in variables.items() if v.dtype.kind in "UTO"}
     metadata = {
         "neurosae_schema": SCHEMA,
-        "dims": _json({str(name): list(variable.dims) for name, variable in dataset.variables.items()}),
-        "labels": _json({name: values.tolist() for name, values in arrays.items() if name not in tensors}),
-        "attrs": _json({"": plain_attrs(dataset.attrs), **attrs}),
+        "dims": _json({name: list(variable.dims) for name, variable in variables.items()}),
+        "labels": _json(text),
+        "attrs": _json(
+            {"": plain_attrs(dataset.attrs), **{name: plain_attrs(v.attrs) for name, v in variables.items()}}
+        ),
     }
     _check_size(metadata)
-    with new_file(path, overwrite=overwrite) as part:
-        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, part, metadata)
+    with (
+        new_file(path, overwrite=overwrite) as part,
+        TemporaryDirectory(dir=path.parent, prefix=".") as aside,
+    ):
+        tensors = {name: _tensor(v, name, Path(aside)) for name, v in variables.items() if name not in text}
+        if isinstance(result, SparseRecording):
+            tensors |= _code_tensors(result, Path(aside))
+        save_file(tensors, part, metadata)
     return path
+
+
+def _tensor(variable: xr.Variable, name: str, aside: Path) -> np.ndarray:
+    """The values: lazy ones are written aside and mapped, so that they are never in memory as a whole."""
+    if not isinstance(variable.data, da.Array):
+        return np.ascontiguousarray(plain(variable, name))
+    put_array(aside / f"{name}.npy", variable, name)
+    return np.load(aside / f"{name}.npy", mmap_mode="r")
+
+
+def _code_tensors(codes: SparseRecording, aside: Path) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    for layer in layers_of(codes):
+        paths = {name: aside / f"layer{layer}.{name}.npy" for name in ROW_ARRAYS}
+        write_rows(codes, layer, paths)
+        tensors |= {path.stem: np.load(path, mmap_mode="r") for path in paths.values()}
+    return tensors
 
 
 def _json(content: object) -> str:

@@ -4,16 +4,23 @@ from neurosae.plotting.causal import plot_dose_response, plot_lesion
 from neurosae.plotting.features import plot_selectivity, plot_tuning
 from neurosae.plotting.localizer import plot_held_out
 from neurosae.plotting.maps import plot_contrast_map, plot_rdm
+from neurosae.plotting.overlap import plot_coactivation, plot_criteria, plot_overlap
 from neurosae.plotting.profiles import plot_decoding, plot_layer_profile
 from neurosae.plotting.tokens import plot_token_strip
+from neurosae.plotting.tuning_fits import plot_cell_tuning, plot_parametric_tuning
 
 __all__ = [
+    "plot_cell_tuning",
+    "plot_coactivation",
     "plot_contrast_map",
+    "plot_criteria",
     "plot_decoding",
     "plot_dose_response",
     "plot_held_out",
     "plot_layer_profile",
     "plot_lesion",
+    "plot_overlap",
+    "plot_parametric_tuning",
     "plot_rdm",
     "plot_selectivity",
     "plot_token_strip",

@@ -1,14 +1,16 @@
 """Which stimuli a contrast compares, and with what weights: 'emotion > neutral' against a stimulus table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from neurosae.errors import ContrastError
-from neurosae.protocol.grammar import Comparison, Reference, Weights, parse_comparison
+from neurosae.protocol.grammar import Comparison, Reference, Weights, interaction_parts, parse_comparison
 from neurosae.schema.spelling import listed, nearest
 
 CONDITION = "condition"
@@ -62,8 +64,10 @@ def parse_contrast(text: str, table: pd.DataFrame) -> Contrast:
 
     'A > B' is mean(A) - mean(B); 'A < B' is 'B > A'; several conditions on a side are averaged, as in
     '(A + B) > C', with weights where given, '(2*A + B) > C'. Without '>' weights are taken as written:
-    'a - 0.5*b - 0.5*c'. linear(A, B, C) is a rising trend, with positive weights that sum to 1. The sign
-    fixes what a positive effect means; it does not make a test one-sided.
+    'a - 0.5*b - 0.5*c'. linear(A, B, C) is a rising trend and quad(A, B, C) one that falls and rises, with
+    positive weights that sum to 1. ':' joins contrasts of different columns to their interaction:
+    '(A > B) : (C > D)' is the difference A - B in C less that in D. The sign fixes what a positive effect
+    means; it does not make a test one-sided.
 
     Parameters
     ----------
@@ -83,8 +87,8 @@ def parse_contrast(text: str, table: pd.DataFrame) -> Contrast:
     Raises
     ------
     ContrastError
-        If the text is no contrast, a name is unknown or ambiguous, the sides overlap, or the weights are all
-        zero or do not sum to zero.
+        If the text is no contrast, a name is unknown or ambiguous, the sides overlap, the weights are all
+        zero or do not sum to zero, or an interaction joins contrasts of one column or lacks a cell.
 
     Examples
     --------
@@ -94,6 +98,9 @@ def parse_contrast(text: str, table: pd.DataFrame) -> Contrast:
     """
     if not isinstance(text, str):
         raise ContrastError(f"a contrast is text such as 'A > B', not {text!r}.")
+    parts = interaction_parts(text)
+    if len(parts) > 1:
+        return _interaction(text, [parse_contrast(part, table) for part in parts], table)
     comparison = parse_comparison(text)
     factors = factor_levels(table)
     left, right = (_levels(text, side, factors) for side in (comparison.left, comparison.right))
@@ -113,6 +120,29 @@ def factor_levels(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """
     names = [str(name) for name in table.columns if name not in NOT_FACTORS]
     return {name: tuple(sorted(set(table[name].dropna().astype(str)) - {""})) for name in names}
+
+
+def _interaction(text: str, parts: Sequence[Contrast], table: pd.DataFrame) -> Contrast:
+    """The product of contrasts over different columns: a difference of differences."""
+    columns = tuple(name for part in parts for name in part.columns)
+    twice = [name for name in dict.fromkeys(columns) if columns.count(name) > 1]
+    if twice:
+        raise ContrastError(
+            f"contrast {text!r}: both sides of ':' compare levels of {twice[0]!r}. An interaction joins "
+            "contrasts of different columns."
+        )
+    weights = {
+        sum((cell for cell, _ in chosen), ()): prod(weight for _, weight in chosen)
+        for chosen in product(*(part.weights.items() for part in parts))
+    }
+    occurring = set(_row_cells(table, columns))
+    missing = [cell for cell in weights if cell not in occurring]
+    if missing:
+        raise ContrastError(
+            f"contrast {text!r}: no stimulus is {' and '.join(missing[0])}; an interaction needs every "
+            "combination."
+        )
+    return Contrast(text, columns, weights)
 
 
 def _levels(text: str, side: Weights, factors: Factors) -> dict[tuple[str, str], float]:

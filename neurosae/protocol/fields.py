@@ -64,7 +64,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", 
 WindowText = Annotated[str, AfterValidator(_window)]
 PoolingText = Annotated[str, AfterValidator(_pooling)]
 Layers = Annotated[Literal["all"] | tuple[int, ...], BeforeValidator(_layers)]
-Sites = Annotated[tuple[Site, ...], Field(min_length=1), AfterValidator(_distinct)]
+Sites = Annotated[tuple[Site, ...], AfterValidator(_distinct)]
 Readouts = Annotated[tuple[Readout, ...], Field(min_length=1), AfterValidator(_distinct)]
 Columns = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
 

@@ -3,10 +3,11 @@
 Text in, weights of the names in it out. What the names mean is decided in `neurosae.protocol.contrast`;
 nothing is ever evaluated.
 
-    contrast := linear [('>' | '<') linear]
+    contrast := compared (':' compared)*                 parentheses around a compared part are optional
+    compared := linear [('>' | '<') linear]
     linear   := ['-'] term (('+' | '-') term)*
     term     := [number '*'] atom ['/' number]
-    atom     := name | factor[level] | '(' linear ')' | linear(atom, atom, ...)
+    atom     := name | factor[level] | '(' linear ')' | linear(atom, atom, ...) | quad(atom, atom, ...)
 """
 
 import math
@@ -20,13 +21,16 @@ from neurosae.errors import ContrastError
 MAX_DEPTH = 20
 """Deepest nesting of parentheses that is read."""
 
-TREND = "linear"
-"""Name of the trend helper: linear(A, B, C)."""
+TRENDS = {"linear": 1, "quad": 2}
+"""Trend helpers, linear(A, B, C) and quad(A, B, C), with the power of the rank they follow."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
     r"|(?P<quoted>`[^`]+`)|(?P<level>\[[^\]]+\])|(?P<name>[^\W\d]\w*)|(?P<symbol>[-+*/(),<>]))"
 )
+
+_COLON = re.compile(r":(?=(?:[^`]*`[^`]*`)*[^`]*$)(?![^\[]*\])")
+"""A colon outside backticks and brackets."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,35 @@ class _Source:
 
     def error(self, problem: str) -> ContrastError:
         return ContrastError(f"contrast {self.text!r}: {problem}")
+
+
+def interaction_parts(text: str) -> list[str]:
+    """The contrasts that ':' joins, without parentheses around them; the text itself if there is no ':'.
+
+    Examples
+    --------
+    >>> interaction_parts("(joy > fear) : (`a:b` > c)")
+    ['joy > fear', '`a:b` > c']
+    """
+    pieces = _COLON.split(text)
+    if len(pieces) == 1:
+        return [text]
+    return [_unwrapped(piece.strip()) for piece in pieces]
+
+
+def _unwrapped(text: str) -> str:
+    inner = text[1:-1]
+    is_wrapped = text.startswith("(") and text.endswith(")") and _is_balanced(inner)
+    return inner if is_wrapped else text
+
+
+def _is_balanced(text: str) -> bool:
+    depth = 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def parse_comparison(text: str) -> Comparison:
@@ -158,8 +191,8 @@ def _atom(source: _Source, position: int, depth: int) -> tuple[Weights, int]:
     if value == "(":
         weights, position = _linear(source, position + 1, depth + 1)
         return weights, _closed(source, position)
-    if kind == "name" and value == TREND and source.at(position + 1)[1] == "(":
-        return _trend(source, position + 2)
+    if kind == "name" and value in TRENDS and source.at(position + 1)[1] == "(":
+        return _trend(source, position + 2, value)
     reference, position = _reference(source, position)
     return {reference: 1.0}, position
 
@@ -175,8 +208,8 @@ def _reference(source: _Source, position: int) -> tuple[Reference, int]:
     return Reference(name), position + 1
 
 
-def _trend(source: _Source, position: int) -> tuple[Weights, int]:
-    """Centred weights that rise by equal steps; the positive ones sum to 1, the negative ones to -1."""
+def _trend(source: _Source, position: int, name: str) -> tuple[Weights, int]:
+    """Centred weights of a trend over equal steps; the positive ones sum to 1, the negative ones to -1."""
     references: list[Reference] = []
     while True:
         reference, position = _reference(source, position)
@@ -184,9 +217,13 @@ def _trend(source: _Source, position: int) -> tuple[Weights, int]:
         if source.at(position)[1] != ",":
             break
         position += 1
-    if len(set(references)) < max(2, len(references)):
-        raise source.error(f"{TREND}() needs two or more different conditions, in rising order.")
-    steps = [rank - (len(references) - 1) / 2 for rank in range(len(references))]
+    fewest = TRENDS[name] + 1
+    if len(set(references)) < max(fewest, len(references)):
+        count = {2: "two", 3: "three"}[fewest]
+        raise source.error(f"{name}() needs {count} or more different conditions, in rising order.")
+    middle = (len(references) - 1) / 2
+    powers = [(rank - middle) ** TRENDS[name] for rank in range(len(references))]
+    steps = [power - sum(powers) / len(powers) for power in powers]
     scale = sum(step for step in steps if step > 0)
     weights = {reference: step / scale for reference, step in zip(references, steps, strict=True)}
     return weights, _closed(source, position)

@@ -92,12 +92,29 @@ def _with_paths(document: Mapping[str, Any], folder: Path, label: str) -> dict[s
     resolved = dict(document)
     if isinstance(document.get("stimuli"), str):
         resolved["stimuli"] = _joined(document["stimuli"], folder, f"{label}: stimuli")
+    if isinstance(document.get("recording"), dict):
+        _check_dictionaries(document["recording"].get("dictionaries"), folder, label)
     if isinstance(document.get("causal"), list):
         resolved["causal"] = [
             _causal_with_path(table, folder, f"{label}: {key_path(('causal', number, 'stimuli'))}")
             for number, table in enumerate(document["causal"])
         ]
     return resolved
+
+
+def _check_dictionaries(written: Any, folder: Path, label: str) -> None:
+    """Refuse dictionaries whose paths lead out; they stay as written, as they may be names."""
+    for number, name in enumerate(written if isinstance(written, list) else ()):
+        if isinstance(name, str) and contained(name, folder, folder.parent) is None:
+            where = f"{label}: {key_path(('recording', 'dictionaries', number))}"
+            raise _leads_out(name, folder, where)
+
+
+def _leads_out(written: str, folder: Path, where: str) -> ProtocolError:
+    return ProtocolError(
+        f"{where}: {written!r} leads out of {folder.parent.name!r}, the folder above the protocol. Give "
+        "a path relative to the file, such as '../stimuli/x'."
+    )
 
 
 def _causal_with_path(table: Any, folder: Path, where: str) -> Any:
@@ -109,10 +126,7 @@ def _causal_with_path(table: Any, folder: Path, where: str) -> Any:
 def _joined(written: str, folder: Path, where: str) -> Path:
     target = contained(written, folder, folder.parent)
     if target is None:
-        raise ProtocolError(
-            f"{where}: {written!r} leads out of {folder.parent.name!r}, the folder above the protocol. Give "
-            "a path relative to the file, such as '../stimuli/x'."
-        )
+        raise _leads_out(written, folder, where)
     if not target.exists():
         raise ProtocolError(f"{where}: {written!r} does not exist.")
     # joined as written, links unresolved, so that the hash depends on nothing outside the file

@@ -67,6 +67,11 @@ class Protocol(Table):
         return self
 
     @property
+    def folder(self) -> Path:
+        """Folder of the file, where relative names of dictionaries begin; the working directory without one."""
+        return self._folder
+
+    @property
     def source(self) -> str:
         """The text of the file it was read from; of a changed copy, the text that `to_toml` writes."""
         return self._text or self.to_toml()

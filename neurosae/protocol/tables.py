@@ -35,9 +35,15 @@ class Table(BaseModel):
 class Recording(Table):
     """[recording]: what is recorded, in one pass over the stimuli."""
 
-    sites: Sites = Field(default=("resid_post",), description="Where in each block activations are recorded.")
+    sites: Sites = Field(
+        default=("resid_post",),
+        description="Where in each block activations are kept; [] to keep the codes of dictionaries alone.",
+    )
     layers: Layers = Field(default="all", description="Blocks recorded, counted from 0, or 'all'.")
-    dictionaries: tuple[str, ...] = Field(default=(), description="Dictionaries to encode with; none yet.")
+    dictionaries: tuple[Text, ...] = Field(
+        default=(),
+        description="Dictionaries whose codes are kept: names, or folders as paths relative to the file.",
+    )
     surprisal: Flag = Field(default=True, description="Whether the surprisal of each token is kept, in bits.")
     truncate: Literal["none", "left", "right"] = Field(
         default="none", description="End of too long texts that is cut; 'none' refuses them."
@@ -45,11 +51,11 @@ class Recording(Table):
     batch_tokens: Count = Field(default=1024, description="Most tokens in one batch, padding counted.")
 
     @model_validator(mode="after")
-    def _no_dictionaries(self) -> Self:
-        if self.dictionaries:
-            raise ValueError(
-                "this version reads no dictionaries; leave them out to analyse the model's units."
-            )
+    def _something(self) -> Self:
+        if not self.sites and not self.dictionaries:
+            raise ValueError("neither sites nor dictionaries are given; at least one of them is needed.")
+        if len({*self.dictionaries}) < len(self.dictionaries):
+            raise ValueError("dictionaries: a name occurs twice.")
         return self
 
 

@@ -1,55 +1,85 @@
 """Run the subject shard by shard; while one shard is written, the next one is computed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
 import pandas as pd
 
-from neurosae.errors import SubjectError
-from neurosae.recording.files import sweep_parts
-from neurosae.recording.header import file_attrs
-from neurosae.recording.manifest import entries, is_intact
+from neurosae.dictionary.interface import Dictionary
 from neurosae.recording.plan import Plan
-from neurosae.recording.shard import Shard, token_rows
-from neurosae.recording.store import add_shard, shard_name
-from neurosae.subject.batching import TooLargeError, run_all
+from neurosae.recording.portion import Made, portion, run_portion
+from neurosae.recording.stores import complete_shards, enter_made, put_made
 from neurosae.subject.interface import Subject
 
 Progress: TypeAlias = Callable[[int, int], object]
+Attrs: TypeAlias = Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A recording to be made in a folder: who is run over what."""
+
+    folder: Path
+    subject: Subject
+    dictionaries: Sequence[Dictionary]
+    stimuli: pd.DataFrame
+    plan: Plan
+
+    def count(self, numbers: Collection[int]) -> int:
+        """Number of stimuli in some shards."""
+        return sum(self.plan.shards[number][1] - self.plan.shards[number][0] for number in numbers)
 
 
 def run_shards(
-    folder: Path,
-    subject: Subject,
-    stimuli: pd.DataFrame,
-    plan: Plan,
-    header: Mapping[str, Any],
-    progress: Progress | None,
+    work: Work,
+    attrs: Attrs,
+    numbers: Sequence[int],
+    progress: Progress | None = None,
+    *,
+    writer: str = "",
 ) -> None:
-    """Record every shard of ``plan`` that is not complete on disk; at most two are in memory at a time.
+    """Record some shards of a plan unless they are complete on disk; at most two are in memory at a time.
+
+    The fit of dictionaries is judged on the first shard of the plan, where it is kept, and on the first that
+    is run here, so that no work is wasted on those that do not fit.
+
+    Parameters
+    ----------
+    work : the recording
+    attrs : of the files of each store, by its folder
+    numbers : of the shards
+    progress : called with the stimuli of these shards that are done, and all of them
+    writer : whose manifests the files are entered into
 
     Raises
     ------
     StorageError
         If a file cannot be written; shards that are complete stay.
+    DictionaryError
+        If a dictionary explains nothing of what it is to encode.
     """
-    for place in (folder, *(folder / site for site in plan.sites)):
-        sweep_parts(place)
-        sweep_parts(place / "shards")
-    done = _complete_shards(folder, plan)
+    done = complete_shards(work.folder, attrs, numbers)
+    judged = {0, *[number for number in numbers if number not in done][:1]}
+    total, n_before = work.count(numbers), 0
     writing: Future[None] | None = None
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        for number, (start, stop) in enumerate(plan.shards):
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for number in numbers:
             if number not in done:
-                report = _shifted(progress, start, len(stimuli))
-                shards = _run_named(subject, stimuli.iloc[start:stop], plan, start, report)
+                report = _shifted(progress, n_before, total)
+                made = _run(work, number, judged=number in judged, report=report)
                 _settle(writing)
-                writing = writer.submit(_write, folder, number, shards, header)
-            _report(progress, stop, len(stimuli))
+                writing = pool.submit(_write, work.folder, made, attrs, writer)
+            n_before += work.count([number])
+            _report(progress, n_before, total)
         _settle(writing)
+
+
+def _run(work: Work, number: int, *, judged: bool, report: Callable[[int], object]) -> Made:
+    its = portion(work.stimuli, work.plan, number)
+    return run_portion(work.subject, work.dictionaries, work.plan.order, its, judged=judged, report=report)
 
 
 def _settle(writing: Future[None] | None) -> None:
@@ -58,9 +88,8 @@ def _settle(writing: Future[None] | None) -> None:
         writing.result()
 
 
-def _write(folder: Path, number: int, shards: Mapping[str, Shard], header: Mapping[str, Any]) -> None:
-    for site, shard in shards.items():
-        add_shard(folder / site, number, shard, file_attrs(header, site))
+def _write(folder: Path, made: Made, attrs: Attrs, writer: str) -> None:
+    enter_made(folder, put_made(folder, made, attrs), writer=writer)
 
 
 def _report(progress: Progress | None, n_done: int, n_stimuli: int) -> None:
@@ -70,63 +99,3 @@ def _report(progress: Progress | None, n_done: int, n_stimuli: int) -> None:
 
 def _shifted(progress: Progress | None, start: int, n_stimuli: int) -> Callable[[int], object]:
     return lambda n_done: _report(progress, start + n_done, n_stimuli)
-
-
-def _complete_shards(folder: Path, plan: Plan) -> set[int]:
-    """Numbers of the shards that are intact at every site."""
-    numbers = set(range(len(plan.shards)))
-    for site in plan.sites:
-        known = entries(folder / site, "shard")
-        numbers &= {
-            number
-            for number in numbers
-            if (name := shard_name(number)) in known and is_intact(folder / site, name, known[name])
-        }
-    return numbers
-
-
-def _run_named(
-    subject: Subject, stimuli: pd.DataFrame, plan: Plan, start: int, report: Callable[[int], object]
-) -> dict[str, Shard]:
-    """A shard; a text too large for the memory is named by its stimulus."""
-    try:
-        return _run_shard(subject, stimuli, plan, start, report)
-    except TooLargeError as error:
-        label = stimuli["stimulus"].iloc[error.position]
-        raise SubjectError(
-            f"stimulus {label!r}: {error} The same call goes on where it stopped if only memory was short."
-        ) from error
-
-
-def _run_shard(
-    subject: Subject, stimuli: pd.DataFrame, plan: Plan, start: int, report: Callable[[int], object]
-) -> dict[str, Shard]:
-    tokens = plan.tokens[start : start + len(stimuli)]
-    first = np.cumsum([0, *(len(text) for text in tokens)])
-    asked: dict[str, Any] = {"sites": dict.fromkeys(plan.sites, plan.layers), "surprisal": plan.surprisal}
-    shape = (int(first[-1]), len(plan.layers))
-    values: dict[str, np.ndarray] = {}
-    bits = np.full(first[-1], np.nan)
-    n_done = 0
-    for indices, readings in run_all(subject, tokens, batch_tokens=plan.batch_tokens, **asked):
-        place = _rows_of(first, indices)
-        if len(indices) == len(tokens) and isinstance(place, slice):
-            values = dict(readings.activations)
-        values = values or {site: np.empty((*shape, n), np.float32) for site, n in plan.n_features.items()}
-        for site, array in values.items():
-            if array is not readings.activations[site]:
-                array[place] = readings.activations[site]
-        if readings.surprisal is not None:
-            bits[place] = readings.surprisal
-        n_done += len(indices)
-        report(n_done)
-    table = stimuli.reset_index(drop=True)
-    rows = token_rows(table, tokens) | ({"surprisal": bits} if plan.surprisal else {})
-    return {site: Shard(table, rows, plan.layers, array) for site, array in values.items()}
-
-
-def _rows_of(first: np.ndarray, indices: Sequence[int] | np.ndarray) -> slice | np.ndarray:
-    """Rows of some texts, as a slice where they are consecutive: no index, and no copy of a whole shard."""
-    if (np.diff(indices) == 1).all():
-        return slice(int(first[indices[0]]), int(first[indices[-1] + 1]))
-    return np.concatenate([np.arange(first[index], first[index + 1]) for index in indices])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import xarray as xr
 from neurosae.errors import DesignError
 from neurosae.recording.code_store import open_codes
 from neurosae.recording.codes import Codes
+from neurosae.recording.files import reading_netcdf
 from neurosae.recording.manifest import TABLES
 from neurosae.recording.padded import first_rows, padded_fields
+from neurosae.recording.portable import get_variable
 from neurosae.recording.shard import Tables, read_tables
 from neurosae.recording.sparse import SparseRecording, check_layers
 from neurosae.schema.recordings import recording_attrs, recording_coords
@@ -49,8 +52,16 @@ def open_code_recording(
     """
     described = sorted(described, key=lambda its: int(its["layer"]))
     stores = [open_codes(session / str(its["folder"])) for its in described]
-    tables = [read_tables(store.folder / TABLES) for store in stores]
+    shared = read_tables(session / str(described[0]["folder"]) / TABLES)
+    tables = [_own_tables(store.folder / TABLES, shared) for store in stores]
     return label_codes(stores, tables, origin, described, mask=mask)
+
+
+def _own_tables(path: Path, shared: Tables) -> Tables:
+    """Tables of a store whose stimuli and tokens are in memory already: only its layer and norms are read."""
+    with reading_netcdf(path) as file:
+        layers, norm = (get_variable(file, name)[1] for name in ("layer", "norm"))
+    return replace(shared, layers=layers, norm=norm)
 
 
 def label_codes(

@@ -10,30 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 import scipy.sparse as sp
 
 from neurosae.errors import CorruptFileError, StorageError
-from neurosae.recording.code_shard import (
-    CodeShard,
-    check_origin,
-    code_attrs,
-    index_attrs,
-    make_entry,
-    read_codes,
-    write_code_shard,
-)
+from neurosae.recording.by_feature import put_by_feature
+from neurosae.recording.code_shard import CodeShard, check_origin, read_codes, write_code_shard
 from neurosae.recording.files import reading_netcdf, sweep_parts, writing_netcdf
-from neurosae.recording.manifest import TABLES, check_size, enter, entries, is_intact
-from neurosae.recording.portable import put_variable
+from neurosae.recording.manifest import TABLES, append_entry, check_size, enter, entries, is_intact, sealed
+from neurosae.recording.seals import check_content
 from neurosae.recording.store import layer_name, shard_name
-
-CHUNK_ENTRIES = 16_384
-"""Entries of a file by feature that are compressed together: little more is read than one feature holds."""
-
-ENTRIES_AT_ONCE = 2**23
-"""Entries in memory while the file by feature is written; the shards are read once for each so many."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +32,8 @@ class StoredCodes:
     bounds : (n_shards + 1,) first row of each shard, then the number of rows
     index : the file by feature, or "" where there is none yet
     origin : id of the recording; files that were replaced by those of another are refused
+    hashes : SHA-256 of each shard
+    index_hash : SHA-256 of the file by feature
     """
 
     folder: Path
@@ -55,6 +43,8 @@ class StoredCodes:
     bounds: tuple[int, ...]
     index: str
     origin: str = ""
+    hashes: tuple[str, ...] = ()
+    index_hash: str = ""
 
     @property
     def n_rows(self) -> int:
@@ -67,11 +57,11 @@ class StoredCodes:
         Raises
         ------
         CorruptFileError
-            If a file fails its checksum.
+            If a file is not what was written.
         """
         parts = [
-            read_codes(self.folder / file, max(start - a, 0), min(stop, b) - a, self.origin)
-            for file, a, b in zip(self.files, self.bounds[:-1], self.bounds[1:], strict=True)
+            read_codes(self._checked(number), max(start - a, 0), min(stop, b) - a, self.origin)
+            for number, (a, b) in enumerate(itertools.pairwise(self.bounds))
             if a < stop and start < b
         ]
         if not parts:
@@ -84,10 +74,12 @@ class StoredCodes:
         Raises
         ------
         CorruptFileError
-            If a file fails its checksum.
+            If a file is not what was written.
         """
         if not self.index:
-            return _by_feature([self.rows(a, b) for a, b in itertools.pairwise(self.bounds)], start, stop)
+            parts = [part[:, start:stop] for part in _parts(self)]
+            return _by_feature(parts, 0, stop - start)
+        check_content(self.folder / self.index, self.index_hash)
         with reading_netcdf(self.folder / self.index) as file:
             check_origin(self.folder / self.index, file, self.origin)
             counts = np.asarray(file["row_count"][:], dtype=np.int64)
@@ -98,6 +90,11 @@ class StoredCodes:
         return sp.csc_array(
             (values, rows, pointers[start : stop + 1] - first), shape=(self.n_rows, stop - start)
         )
+
+    def _checked(self, number: int) -> Path:
+        path = self.folder / self.files[number]
+        check_content(path, self.hashes[number])
+        return path
 
 
 def _by_feature(parts: list[sp.csr_array], start: int, stop: int) -> sp.csc_array:
@@ -116,6 +113,24 @@ def add_code_shard(
     StorageError
         If either cannot be written.
     """
+    append_entry(folder, put_code_shard(folder, number, shard, attrs), writer=writer)
+
+
+def put_code_shard(
+    folder: Path,
+    number: int,
+    shard: CodeShard,
+    attrs: Mapping[str, object],
+    *,
+    fit: Mapping[str, float] | None = None,
+) -> dict[str, object]:
+    """Write one shard of codes and give its entry for a manifest, with the fit measured on it if any.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
     name = shard_name(number)
     write_code_shard(folder / name, shard, attrs)
     labels = shard.stimuli["stimulus"].tolist()
@@ -124,8 +139,9 @@ def add_code_shard(
         "stimuli": labels,
         "rows": int(shard.codes.shape[0]),
         "entries": int(shard.codes.nnz),
+        **(fit or {}),
     }
-    enter(folder, entry, name, writer=writer)
+    return sealed(folder, entry, name)
 
 
 def open_codes(folder: Path) -> StoredCodes:
@@ -158,7 +174,9 @@ def open_codes(folder: Path) -> StoredCodes:
     index = (
         layer_name(layer) if layer_name(layer) in indices and (folder / layer_name(layer)).exists() else ""
     )
-    return StoredCodes(folder, layer, n_features, tuple(names), bounds, index, origin)
+    hashes = tuple(shards[name]["sha256"] for name in names)
+    index_hash = indices[index]["sha256"] if index else ""
+    return StoredCodes(folder, layer, n_features, tuple(names), bounds, index, origin, hashes, index_hash)
 
 
 def index_codes(folder: Path) -> None:
@@ -178,13 +196,11 @@ def index_codes(folder: Path) -> None:
         return
     sweep_parts(folder / "layers")
     attrs = _attrs(codes)
-    moments = _moments(codes)
+    parts = functools.partial(_parts, codes)
     with writing_netcdf(folder / name) as file:
-        for variable, (values, its) in _summaries(moments).items():
-            put_variable(file, variable, ("feature",), values, its)
-        _put_columns(file, codes, moments["row_count"].astype(np.int64))
+        n_entries = put_by_feature(file, parts, codes.n_rows, np.arange(codes.n_features))
         file.setncatts(attrs)
-    enter(folder, {"layer": name, "rows": codes.n_rows, "entries": int(moments["row_count"].sum())}, name)
+    enter(folder, {"layer": name, "rows": codes.n_rows, "entries": n_entries}, name)
 
 
 def _attrs(codes: StoredCodes) -> dict[str, object]:
@@ -195,67 +211,3 @@ def _attrs(codes: StoredCodes) -> dict[str, object]:
 
 def _parts(codes: StoredCodes) -> Iterator[sp.csr_array]:
     return (codes.rows(start, stop) for start, stop in itertools.pairwise(codes.bounds))
-
-
-def _moments(codes: StoredCodes) -> dict[str, np.ndarray]:
-    """Of each feature: number of codes, their largest, sum and sum of squares; one pass over the shards."""
-    size = codes.n_features
-    found = {"row_count": np.zeros(size), "sum": np.zeros(size), "square": np.zeros(size)}
-    largest = np.zeros(size, dtype=np.float32)
-    for part in _parts(codes):
-        found["row_count"] += np.bincount(part.indices, minlength=size)
-        found["sum"] += np.bincount(part.indices, weights=part.data, minlength=size)
-        found["square"] += np.bincount(
-            part.indices, weights=part.data.astype(np.float64) ** 2, minlength=size
-        )
-        np.maximum.at(largest, part.indices, part.data)
-    return {**found, "largest": largest}
-
-
-def _summaries(moments: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
-    count = {
-        "long_name": "number of tokens with this feature active",
-        "units": "1",
-        "sample_dimension": "entry",
-    }
-    return {
-        "feature": (np.arange(len(moments["sum"])), {"long_name": "feature"}),
-        "row_count": (moments["row_count"].astype(np.int64), count),
-        "activation_max": (moments["largest"], {"long_name": "largest code", "units": "1"}),
-        "activation_sum": (moments["sum"], {"long_name": "sum of codes", "units": "1"}),
-        "activation_sumsq": (moments["square"], {"long_name": "sum of squared codes", "units": "1"}),
-    }
-
-
-def _put_columns(file: netCDF4.Dataset, codes: StoredCodes, counts: np.ndarray) -> None:
-    """Write the entries feature by feature, a range of features at a time."""
-    total = int(counts.sum())
-    make = functools.partial(make_entry, file, size=total, chunk=CHUNK_ENTRIES)
-    rows = make("row_index", dtype="i4", attrs=index_attrs("token", codes.n_rows))
-    values = make("activation", dtype="f4", attrs=code_attrs())
-    pointers = np.concatenate([[0], np.cumsum(counts)])
-    for start, stop in feature_ranges(counts, ENTRIES_AT_ONCE):
-        block = _by_feature([part[:, start:stop] for part in _parts(codes)], 0, stop - start)
-        first, last = int(pointers[start]), int(pointers[stop])
-        if block.nnz != last - first:
-            raise CorruptFileError(f"{codes.folder}: a shard changed while it was read. Try again.")
-        if last > first:
-            rows[first:last] = block.indices.astype(np.int32, copy=False)
-            values[first:last] = block.data
-
-
-def feature_ranges(counts: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Consecutive features, as (first, end), that hold at most ``most`` entries, or are one feature.
-
-    Examples
-    --------
-    >>> list(feature_ranges(np.array([3, 3, 9, 0, 1]), 6))
-    [(0, 2), (2, 3), (3, 5)]
-    """
-    start, held = 0, 0
-    for number, count in enumerate(counts.tolist()):
-        if number > start and held + count > most:
-            yield start, number
-            start, held = number, 0
-        held += count
-    yield start, len(counts)

@@ -17,10 +17,10 @@ from neurosae.recording.code_store import add_code_shard, index_codes
 from neurosae.recording.codes import encoded
 from neurosae.recording.files import check_free_space, check_writable, reading_netcdf, sweep_parts, write_json
 from neurosae.recording.fit import Fit, check_fit
-from neurosae.recording.header import seal
 from neurosae.recording.lock import writing_alone
 from neurosae.recording.manifest import TABLES, entries, is_intact
 from neurosae.recording.padded import first_rows
+from neurosae.recording.seals import seal
 from neurosae.recording.session import HEADER, Session, open_session, read_header
 from neurosae.recording.shard import Tables, read_tables
 from neurosae.recording.sparse import SparseRecording

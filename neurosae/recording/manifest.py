@@ -37,9 +37,13 @@ def enter(folder: Path, entry: Mapping[str, object], name: str, *, writer: str =
     StorageError
         If the manifest cannot be written.
     """
+    append_entry(folder, sealed(folder, entry, name), writer=writer)
+
+
+def sealed(folder: Path, entry: Mapping[str, object], name: str) -> dict[str, object]:
+    """The entry of a file that is whole on disk: what it holds, its size and its SHA-256."""
     path = folder / name
-    sealed = {"bytes": path.stat().st_size, "sha256": sha256(path), "status": "complete"}
-    append_entry(folder, {**entry, **sealed}, writer=writer)
+    return {**entry, "bytes": path.stat().st_size, "sha256": sha256(path), "status": "complete"}
 
 
 def append_entry(folder: Path, entry: Mapping[str, object], *, writer: str = "") -> None:
@@ -81,10 +85,14 @@ def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
             f"{path} has format {entry['schema']}, this version reads {SCHEMA}. Install the neurosae that "
             "wrote it."
         )
-    is_whole = "schema" in entry or entry.get("status") == CONSOLIDATED or {"bytes", "sha256"} <= entry.keys()
-    if not is_whole:
+    if not ("schema" in entry or entry.get("status") == CONSOLIDATED or _needed(entry) <= entry.keys()):
         raise CorruptFileError(f"{path}: line {number} is no entry of a manifest. Record again.")
     return entry
+
+
+def _needed(entry: Mapping[str, object]) -> set[str]:
+    """What the entry of a file says at least."""
+    return {"bytes", "sha256"} | ({"rows", "stimuli"} if "shard" in entry else set())
 
 
 def entries(folder: Path, kind: str) -> dict[str, dict[str, Any]]:

@@ -88,7 +88,7 @@ def padded_fields(tables: Tables, *, mask: bool) -> dict[str, np.ndarray]:
             fields[name][place] = rows[name]
     fields["token_str"] = fields.pop("token")
     valid = np.zeros(shape, dtype=bool)
-    valid[place] = True
+    valid[place] = ~rows["is_missing"] if "is_missing" in rows else True
     return {"valid": valid & ~(fields["is_special"] | fields["is_sink"]) if mask else valid, **fields}
 
 

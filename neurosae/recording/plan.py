@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurosae.errors import StimulusError, StorageError, SubjectError
+from neurosae.dictionary.guards import check_belongs
+from neurosae.dictionary.interface import Dictionary
+from neurosae.errors import DictionaryError, StimulusError, SubjectError
 from neurosae.protocol.models import Protocol
+from neurosae.recording.code_recordings import code_folder
 from neurosae.recording.encoding import check_name, encode
 from neurosae.recording.files import check_free_space, check_writable
-from neurosae.recording.lock import LOCK, WRITER
-from neurosae.recording.session import HEADER, read_header
+from neurosae.recording.output import output_state
 from neurosae.schema.names import RESERVED
 from neurosae.schema.recordings import stimulus_coords
 from neurosae.schema.spelling import listed
@@ -32,32 +34,52 @@ from neurosae.subject.interface import Subject, Tokens
 IDENTITY = ("name", "weights_sha256", "tokenizer_sha256", "dtype", "bos", "prepend_bos")
 """What makes two subjects the same."""
 
-HOW = ("environment", "shards")
-"""Parts of a configuration that may differ where a recording is finished, but not while it is continued."""
-
 SHARD_STIMULI = 256
 SHARD_BYTES = 128 * 2**20
-"""A shard ends at 256 stimuli or 128 MiB of activations, whichever comes first."""
+"""A shard ends at 256 stimuli or 128 MiB of activations and codes, whichever comes first."""
+
+CODE_BYTES = 1024
+"""Room for the codes of one token in one dictionary: about 128 of them, in the shards and by feature."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of the subject in every stimulus.
+
+    sites, layers : where activations are kept
+    encoded : site and layer of each dictionary whose codes are kept
+    surprisal : whether the surprisal of each token is kept
+    batch_tokens : most tokens in one pass, padding counted
+    """
+
+    sites: tuple[str, ...]
+    layers: tuple[int, ...]
+    encoded: tuple[tuple[str, int], ...]
+    surprisal: bool
+    batch_tokens: int
+
+    @property
+    def asked(self) -> dict[str, tuple[int, ...]]:
+        """Layers that are read at each site, be it to be kept or to be encoded."""
+        wanted = {site: set(self.layers) for site in self.sites}
+        for site, layer in self.encoded:
+            wanted.setdefault(site, set()).add(layer)
+        return {site: tuple(sorted(layers)) for site, layers in wanted.items()}
 
 
 @dataclass(frozen=True)
 class Plan:
     """One recording to be made.
 
-    sites, layers : what is kept of each token
-    surprisal : whether the surprisal of each token is kept
-    batch_tokens : most tokens in one pass, padding counted
+    order : what is asked of the subject
     tokens : of each stimulus, cut to the context where the protocol allows it
     lengths : tokens of each stimulus before any cut
     shards : first stimulus of each shard, and the one after its last
-    n_features : features a site
+    n_features : features of each store, by its folder
     config : everything that decides the content of the files
     """
 
-    sites: tuple[str, ...]
-    layers: tuple[int, ...]
-    surprisal: bool
-    batch_tokens: int
+    order: Order
     tokens: tuple[Tokens, ...]
     lengths: tuple[int, ...]
     shards: tuple[tuple[int, int], ...]
@@ -163,43 +185,9 @@ def table_text(stimuli: pd.DataFrame) -> str:
     return stimuli.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
-def output_state(out: Path, same: Mapping[str, object], *, overwrite: bool) -> str:
-    """What to do with a folder: 'new', 'continue', 'done' or 'replace'.
-
-    Parameters
-    ----------
-    out : folder
-    same : parts of the configuration that a session in ``out`` must share to be this recording
-    overwrite : whether a session may be replaced
-
-    Raises
-    ------
-    StorageError
-        If ``out`` holds another recording and ``overwrite`` is False, or something that is no session.
-    """
-    if not out.exists() or (out.is_dir() and all(_is_trace(path.name) for path in out.iterdir())):
-        return "new"
-    if not (out / HEADER).exists():
-        raise StorageError(f"{out} exists and holds no session; it is left alone. Choose another folder.")
-    if overwrite:
-        return "replace"
-    header = read_header(out)
-    other = [part for part, value in same.items() if header["config"].get(part) != value]
-    is_done = header["status"] == "complete"
-    if [part for part in other if not (is_done and part in HOW)]:
-        raise StorageError(
-            f"{out} holds another recording: it differs in {listed(other)}. Choose another folder, or "
-            "overwrite it."
-        )
-    return "done" if is_done else "continue"
-
-
-def _is_trace(name: str) -> bool:
-    """Whether a file is all that a run leaves behind which was killed before it wrote its stamp."""
-    return name in (LOCK, WRITER) or name.startswith(f".{HEADER}.part-")
-
-
-def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Plan:
+def make_plan(
+    subject: Subject, protocol: Protocol, stimuli: pd.DataFrame, dictionaries: Sequence[Dictionary] = ()
+) -> Plan:
     """Tokenize the stimuli and settle what will be recorded.
 
     Raises
@@ -208,32 +196,64 @@ def make_plan(subject: Subject, protocol: Protocol, stimuli: pd.DataFrame) -> Pl
         If a text has no tokens, or more than the subject reads while the protocol does not truncate.
     SubjectError
         If the subject lacks a site or layer.
+    DictionaryError
+        If a dictionary is of another subject, layer, width or BOS policy, or two have one name.
     """
-    sites: tuple[str, ...] = protocol.recording.sites
-    layers = chosen_layers(protocol, subject)
-    n_features = {site: subject.n_features(site) for site in sites}
+    check_dictionaries(dictionaries, subject)
+    order = _order(subject, protocol, dictionaries)
     whole = checked_tokens(subject.tokenize(stimuli["text"].tolist()), stimuli, subject, protocol)
     tokens = tuple(shortened(text, subject.context_length, protocol.recording.truncate) for text in whole)
     described = _described(subject)
-    row_bytes = 4 * len(layers) * sum(n_features.values())
+    n_features = {site: subject.n_features(site) for site in order.sites}
+    row_bytes = 4 * len(order.layers) * sum(n_features.values()) + CODE_BYTES * len(dictionaries)
     shards = shard_bounds([len(text) for text in tokens], row_bytes)
     return Plan(
-        sites=sites,
-        layers=layers,
-        surprisal=protocol.recording.surprisal,
-        batch_tokens=protocol.recording.batch_tokens,
+        order=order,
         tokens=tokens,
         lengths=tuple(len(text) for text in whole),
         shards=shards,
-        n_features=n_features,
+        n_features=n_features | {code_folder(its.site, its.name): its.n_features for its in dictionaries},
         config={
             "subject": {key: described[key] for key in IDENTITY if key in described},
             "stimuli": table_sha256(stimuli),
             "protocol": protocol.sha256,
+            "dictionaries": described_dictionaries(dictionaries),
             "environment": described,
             "shards": [list(shard) for shard in shards],
         },
     )
+
+
+def _order(subject: Subject, protocol: Protocol, dictionaries: Sequence[Dictionary]) -> Order:
+    wanted = protocol.recording
+    return Order(
+        sites=wanted.sites,
+        layers=chosen_layers(protocol, subject) if wanted.sites else (),
+        encoded=tuple((its.site, its.layer) for its in dictionaries),
+        surprisal=wanted.surprisal,
+        batch_tokens=wanted.batch_tokens,
+    )
+
+
+def check_dictionaries(dictionaries: Sequence[Dictionary], subject: Subject) -> None:
+    """Refuse dictionaries that do not belong to the subject, or whose codes would lie in one folder."""
+    described = subject.describe()
+    for dictionary in dictionaries:
+        width = subject.n_features(dictionary.site)
+        check_belongs(dictionary, described, layers=range(subject.n_layers), width=width)
+    folders = [code_folder(its.site, its.name).lower() for its in dictionaries]
+    twice = [its.name for its, at in zip(dictionaries, folders, strict=True) if folders.count(at) > 1]
+    if twice:
+        raise DictionaryError(
+            f"the dictionary {twice[0]!r} is given twice, or another has nearly its name. Give each once, "
+            "under a name of its own."
+        )
+
+
+def described_dictionaries(dictionaries: Sequence[Dictionary]) -> list[dict[str, Any]]:
+    """Identity of each dictionary as JSON gives it back, with the folder of its codes."""
+    found = [{"folder": code_folder(its.site, its.name), **its.describe()} for its in dictionaries]
+    return list(json.loads(json.dumps(found, default=str)))
 
 
 def shortened(tokens: Tokens, most: int, truncate: str) -> Tokens:
@@ -270,8 +290,9 @@ def shard_bounds(n_tokens: Sequence[int], row_bytes: int) -> tuple[tuple[int, in
 
 
 def check_room(plan: Plan, out: Path) -> None:
-    """Refuse a recording that the disk has no room for."""
-    row_bytes = 4 * len(plan.layers) * sum(plan.n_features.values())
+    """Refuse a recording that the disk has no room for; the room that codes take is a guess."""
+    features = sum(plan.n_features[site] for site in plan.order.sites)
+    row_bytes = 4 * len(plan.order.layers) * features + CODE_BYTES * len(plan.order.encoded)
     check_free_space(out, int(1.05 * row_bytes * sum(len(text) for text in plan.tokens)))
 
 

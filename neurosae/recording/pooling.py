@@ -3,17 +3,18 @@
 A stimulus whose window is too short is left out and listed, never padded.
 """
 
-import itertools
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from neurosae.errors import DesignError
 from neurosae.protocol.windows import parse_window
+from neurosae.recording.pooled_arrays import POOLINGS, pool_arrays
+from neurosae.recording.pooled_codes import pool_codes
+from neurosae.recording.sparse import SparseRecording
 from neurosae.recording.token_windows import fewest_tokens, token_masks, token_positions
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, WINDOW, WINDOWED_DIMS
 from neurosae.schema.provenance import with_step
@@ -23,66 +24,24 @@ from neurosae.schema.spelling import listed, nearest
 TOP = 5
 """Number of tokens that 'topm' averages unless it is written 'topm:3'."""
 
-_BLOCK_BYTES = 64 * 2**20
 _GROWING = ("max", "sum")
 
 
-def _mean(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return _sum(values, window) / window.sum(axis=1)[:, None]
-
-
-def _sum(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return np.where(window[..., None], values, 0).sum(axis=1, dtype=np.float64)
-
-
-def _final(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    last = window.shape[1] - 1 - np.argmax(window[:, ::-1], axis=1)
-    return values[np.arange(len(values)), last]
-
-
-def _max(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return np.where(window[..., None], values, -np.inf).max(axis=1)
-
-
-def _rate(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return _mean(np.where(np.isnan(values), np.nan, values > 0), window)
-
-
-def _mean_active(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    is_active = ~(values <= 0) & window[..., None]  # NaN counts as active, so that it shows in the result
-    total, count = np.where(is_active, values, 0).sum(axis=1, dtype=np.float64), is_active.sum(axis=1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def _top(values: np.ndarray, window: np.ndarray, m: int) -> np.ndarray:
-    ranked = np.sort(np.where(window[..., None], values, -np.inf), axis=1)[:, ::-1][:, :m]
-    is_there = np.arange(ranked.shape[1]) < window.sum(axis=1)[:, None]
-    return _mean(ranked, is_there)
-
-
-POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
-    "mean": _mean,
-    "last": _final,
-    "target": _final,
-    "max": _max,
-    "sum": _sum,
-    "rate": _rate,
-    "mean_active": _mean_active,
-    "topm": _top,
-}
-"""Poolings by name: values (stimulus, token, feature) and window (stimulus, token) to (stimulus, feature)."""
-
-
 def pool_tokens(
-    recording: xr.DataArray, window: str = "all", how: str = "mean", *, minimum: int | None = None
+    recording: xr.DataArray | SparseRecording,
+    window: str = "all",
+    how: str = "mean",
+    *,
+    minimum: int | None = None,
 ) -> xr.DataArray:
     """One response per stimulus, layer and feature: activations pooled over a window of valid tokens.
 
-    'relative:q' gives q responses a stimulus. Analyses take one, as in ``responses.isel(window=0)``.
+    'relative:q' gives q responses a stimulus. Analyses take one, as in ``responses.isel(window=0)``. Codes
+    are pooled as they are stored, silence as 0; the result is that of ``codes.to_xarray()``.
 
     Parameters
     ----------
-    recording : DataArray (stimulus, token, layer, feature)
+    recording : DataArray (stimulus, token, layer, feature), or codes of a dictionary
     window : which valid tokens count.
         'all';
         'first:k'; 'last:k'; 'centered:k', k tokens from floor((T - k) / 2) of T;
@@ -104,6 +63,10 @@ def pool_tokens(
         Coordinates of the stimuli, ``n_tokens`` (tokens in the window), layer, feature. Stimuli with fewer
         tokens than ``minimum`` are left out; attrs ``excluded`` lists them, joined by ';'. 'relative:q' gives
         (stimulus, window, layer, feature), window 0 … q - 1, and n_tokens (stimulus, window).
+
+        Of codes, more than 256 MB are lazy: a block of features of one layer is pooled when it is used, so
+        take a layer or some features before ``.values``. ``.isel(layer=...)`` and ``.isel(feature=...)`` stay
+        lazy.
 
     Raises
     ------
@@ -138,23 +101,29 @@ def pool_tokens(
     >>> course.isel(window=2).dims
     ('stimulus', 'layer', 'feature')
     """
-    check_recording(recording)
-    parsed, positions = parse_window(window), token_positions(recording)
-    pooling, m = _pooling(how)
+    labels = _labels(recording)
+    parsed, positions = parse_window(window), token_positions(labels)
+    name, m = _pooling(how)
     counted = token_masks(parsed, positions)
     fewest = max(fewest_tokens(parsed), m or 1) if minimum is None else max(minimum, 1)
-    pooled = counted & (positions.rel_target == 0) if how == "target" else counted
+    pooled = counted & (positions.rel_target == 0) if name == "target" else counted
     n_tokens = counted.sum(axis=2)
     is_kept = ((n_tokens >= fewest) & pooled.any(axis=2)).all(axis=0)
     _check_some_kept(is_kept, n_tokens, fewest, window)
     _warn_of_lengths(how, n_tokens[:, is_kept])
-    extra = () if m is None else (m,)
-    values = np.empty((len(is_kept), len(counted), *recording.shape[2:]), dtype=recording.dtype)
-    for layer, stimuli, block in _blocks(recording, is_kept):
-        for part, mask in enumerate(pooled):
-            values[stimuli, part, layer] = pooling(block, mask[stimuli], *extra)
-    responses = _labelled(recording, values[is_kept], is_kept, n_tokens, {"window": window, "how": how})
+    if isinstance(recording, SparseRecording):
+        values = pool_codes(recording, pooled, is_kept, name, m)
+    else:
+        values = pool_arrays(recording, pooled, is_kept, name, m)
+    responses = _labelled(labels, values, is_kept, n_tokens, {"window": window, "how": how})
     return responses if parsed.has_parts else responses.isel({WINDOW: 0}, drop=True)
+
+
+def _labels(recording: xr.DataArray | SparseRecording) -> xr.DataArray | xr.Dataset:
+    if isinstance(recording, SparseRecording):
+        return recording.labels
+    check_recording(recording)
+    return recording
 
 
 def _check_some_kept(is_kept: np.ndarray, n_tokens: np.ndarray, fewest: int, window: str) -> None:
@@ -168,15 +137,16 @@ def _check_some_kept(is_kept: np.ndarray, n_tokens: np.ndarray, fewest: int, win
     raise DesignError(f"no stimulus has {fewest} valid tokens in {where} {window!r}. Choose another.")
 
 
-def _pooling(how: str) -> tuple[Callable[..., np.ndarray], int | None]:
+def _pooling(how: str) -> tuple[str, int | None]:
+    """Name of the pooling, and for 'topm' how many tokens."""
     name, _, number = str(how).partition(":")
     if name not in POOLINGS or (number and name != "topm"):
         raise DesignError(f"unknown pooling {how!r}{nearest(name, POOLINGS)} Poolings: {listed(POOLINGS)}.")
     if name != "topm":
-        return POOLINGS[name], None
+        return name, None
     if number and not re.fullmatch(r"[1-9]\d{0,8}", number):
         raise DesignError(f"pooling {how!r} needs a whole number of at least 1, as in 'topm:3'.")
-    return POOLINGS[name], int(number or TOP)
+    return name, int(number or TOP)
 
 
 def _warn_of_lengths(how: str, n_tokens: np.ndarray) -> None:
@@ -188,23 +158,8 @@ def _warn_of_lengths(how: str, n_tokens: np.ndarray) -> None:
         )
 
 
-def _blocks(recording: xr.DataArray, is_kept: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Layer, numbers of the kept stimuli and their values; each chunk on disk is read once."""
-    data = recording.data
-    n_stimuli, n_tokens, n_layers, n_features = data.shape
-    at_once = max(1, _BLOCK_BYTES // max(1, n_tokens * n_features * data.dtype.itemsize))
-    bounds = np.arange(0, n_stimuli + at_once, at_once).clip(max=n_stimuli)
-    if isinstance(data, da.Array):
-        bounds = np.cumsum([0, *data.chunks[0]])
-    for layer in range(n_layers):
-        for start, stop in itertools.pairwise(bounds):
-            kept = np.flatnonzero(is_kept[start:stop])
-            if len(kept):
-                yield layer, kept + start, np.asarray(data[start:stop, :, layer])[kept]
-
-
 def _labelled(
-    recording: xr.DataArray,
+    recording: xr.DataArray | xr.Dataset,
     values: np.ndarray,
     is_kept: np.ndarray,
     n_tokens: np.ndarray,

@@ -1,35 +1,64 @@
 """Run a subject over stimuli once and keep what a protocol asks for, as a session on disk."""
 
+import importlib
 import os
 import shutil
-import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, overload
 
-import numpy as np
 import pandas as pd
 
+from neurosae.dictionary.catalogue import open_dictionary
+from neurosae.dictionary.interface import Dictionary
 from neurosae.protocol.models import Protocol
-from neurosae.recording.acquisition import Progress, run_shards
-from neurosae.recording.files import sha256, storage_error, write_json
-from neurosae.recording.flags import non_finite, sinks
-from neurosae.recording.header import file_attrs, now, register, seal
-from neurosae.recording.lock import writing_alone
-from neurosae.recording.plan import Plan, check_inputs, check_room, make_plan, output_state
-from neurosae.recording.session import (
-    HEADER,
-    PROTOCOL,
-    STIMULI,
-    Session,
-    open_session,
-    read_header,
-)
-from neurosae.recording.shard import Tables, concatenate, read_tables
-from neurosae.recording.store import shard_name, write_tables
-from neurosae.schema.names import RESIDUAL_SITES
+from neurosae.recording.acquisition import Progress, Work, run_shards
+from neurosae.recording.completion import finish
+from neurosae.recording.files import storage_error
+from neurosae.recording.header import register, register_shared
+from neurosae.recording.lock import writing_alone, writing_share
+from neurosae.recording.output import output_state
+from neurosae.recording.plan import Plan, check_inputs, check_room, make_plan
+from neurosae.recording.session import HEADER, Session, open_session, read_header
+from neurosae.recording.shares import Share, check_share, share_name, share_numbers
+from neurosae.recording.stores import store_attrs, sweep
 from neurosae.stimulus.load import load_stimuli
 from neurosae.subject.interface import Subject
+
+CLUSTER = "neurosae.recording.cluster"
+
+Client: TypeAlias = Any
+"""A `distributed.Client`; the package is loaded only by those who have one."""
+
+
+@overload
+def record(
+    subject: Subject,
+    protocol: Protocol,
+    out: Path | str,
+    *,
+    overwrite: bool = ...,
+    stimuli: pd.DataFrame | None = ...,
+    dictionaries: Sequence[Dictionary] | None = ...,
+    progress: Progress | None = ...,
+    client: Client | None = ...,
+    shard: None = ...,
+) -> Session: ...
+
+
+@overload
+def record(
+    subject: Subject,
+    protocol: Protocol,
+    out: Path | str,
+    *,
+    overwrite: bool = ...,
+    stimuli: pd.DataFrame | None = ...,
+    dictionaries: Sequence[Dictionary] | None = ...,
+    progress: Progress | None = ...,
+    client: Client | None = ...,
+    shard: Share | None = ...,
+) -> Session | None: ...
 
 
 def record(
@@ -39,12 +68,17 @@ def record(
     *,
     overwrite: bool = False,
     stimuli: pd.DataFrame | None = None,
+    dictionaries: Sequence[Dictionary] | None = None,
     progress: Progress | None = None,
-) -> Session:
+    client: Client | None = None,
+    shard: Share | None = None,
+) -> Session | None:
     """Record what a protocol asks for; a session that was interrupted is continued.
 
-    The protocol's hash, the versions in use and the time are written before the subject runs. Shards that
-    are complete on disk are not run again. A finished session of the same recording is returned as it is.
+    The protocol's hash, the versions in use and the time are written before the subject runs. Activations of
+    all sites and codes in all dictionaries come from one pass. Shards that are complete on disk are not run
+    again. A finished session of the same recording is returned as it is. A text that does not fit into memory
+    even alone is excluded, with a warning.
 
     Parameters
     ----------
@@ -53,11 +87,15 @@ def record(
     out : folder of the session; its parents are made
     overwrite : record anew; a session in ``out`` stays until the new one is finished, then is replaced
     stimuli : stimulus table, by default that of the protocol
+    dictionaries : in place of those that the protocol names
     progress : called as ``progress(n_stimuli_done, n_stimuli)``
+    client : a `distributed.Client` whose workers run the subject, one shard a task; they must see ``out``
+    shard : (i, n) records the i-th of n shares of the shards, i from 1; several processes may do so at once,
+        and `neurosae.merge` then finishes the session
 
     Returns
     -------
-    Session
+    Session, or None where ``shard`` is given and the session is not finished
 
     Raises
     ------
@@ -65,34 +103,61 @@ def record(
         If ``out`` cannot be written, holds something else, is in use, or the disk is full.
     StimulusError, SubjectError
         If the stimuli, layers or sites cannot be recorded; nothing is run then.
+    DictionaryError
+        If a dictionary is of another subject, layer, width or BOS policy, which is seen before anything is
+        run; or explains nothing of the activations of the first shard.
+
+    Warns
+    -----
+    UserWarning
+        If activations are NaN or infinite, stimuli had to be left out, or a dictionary leaves more than half
+        of the variance unexplained.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from neurosae.subject.toy import ToySubject
-    >>> study = Protocol(name="demo", stimuli="none", subject="toy", recording={"layers": [2]})
+    >>> study = Protocol(name="demo", stimuli="none", subject="toy",
+    ...     recording={"layers": [2], "dictionaries": ["toy"]})
     >>> texts = pd.DataFrame({"stimulus": ["a", "b"], "text": ["the keys", "so"], "condition": ["x", "y"]})
     >>> with TemporaryDirectory() as folder:
     ...     session = record(ToySubject(), study, folder, stimuli=texts)
-    ...     dict(session["resid_post"].sizes)
-    {'stimulus': 2, 'token': 3, 'layer': 1, 'feature': 32}
+    ...     dict(session["resid_post"].sizes), session["resid_post", "toy-resid_post-l2"].sizes["feature"]
+    ({'stimulus': 2, 'token': 3, 'layer': 1, 'feature': 32}, 32)
     """
     out = Path(out)
+    check_share(shard, overwrite=overwrite, client=client)
     stimuli = load_stimuli(protocol.stimuli) if stimuli is None else stimuli
     _restore(out)
     check_inputs(subject, protocol, stimuli, out, overwrite=overwrite)
-    plan = make_plan(subject, protocol, stimuli)
+    dictionaries = open_dictionaries(protocol) if dictionaries is None else dictionaries
+    plan = make_plan(subject, protocol, stimuli, dictionaries)
     state = output_state(out, plan.config, overwrite=overwrite)
     if state == "done":
         return open_session(out)
     check_room(plan, out)
     folder = _beside(out, "new") if state == "replace" else out
+    work = Work(folder, subject, dictionaries, stimuli, plan)
+    if shard is not None:
+        _record_share(work, protocol, shard, progress)
+        return None
     if state == "replace":
         _clear(folder, plan)
-    _record_into(folder, subject, protocol, stimuli, plan, progress)
+    _record_whole(work, protocol, client, progress)
     if state == "replace":
         _swap(folder, out)
     return open_session(out)
+
+
+def open_dictionaries(protocol: Protocol) -> list[Dictionary]:
+    """The dictionaries that a protocol names.
+
+    Raises
+    ------
+    DictionaryError
+        If one is not there, or cannot be read.
+    """
+    return [open_dictionary(name, protocol.folder) for name in protocol.recording.dictionaries]
 
 
 def _beside(out: Path, role: str) -> Path:
@@ -124,76 +189,28 @@ def _swap(new: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _record_into(
-    folder: Path,
-    subject: Subject,
-    protocol: Protocol,
-    stimuli: pd.DataFrame,
-    plan: Plan,
-    progress: Progress | None,
-) -> None:
-    with writing_alone(folder):
-        header = register(folder, protocol, stimuli, plan)
-        run_shards(folder, subject, stimuli, plan, header, progress)
-        _finish(folder, plan, header)
+def _record_whole(work: Work, protocol: Protocol, client: Client | None, progress: Progress | None) -> None:
+    """Record every shard that is missing, here or on the workers of a client, and finish the session."""
+    with writing_alone(work.folder):
+        header = register(work.folder, protocol, work.stimuli, work.plan)
+        attrs = store_attrs(header)
+        sweep(work.folder, attrs)
+        if client is None:
+            run_shards(work, attrs, range(len(work.plan.shards)), progress)
+        else:
+            _cluster().run_on_cluster(work, attrs, client, progress)
+            sweep(work.folder, attrs)
+        finish(work.folder, header)
 
 
-def _finish(folder: Path, plan: Plan, header: Mapping[str, Any]) -> None:
-    """Flag sinks over the whole recording, write the tables of each store, declare the session complete."""
-    tables = {site: _joined(folder / site, len(plan.shards)) for site in plan.sites}
-    some = next(iter(tables.values()))
-    is_sink = np.zeros(len(some.norm), dtype=bool)
-    for site in set(plan.sites) & set(RESIDUAL_SITES):
-        is_sink |= sinks(tables[site])
-    for site, its in tables.items():
-        flagged = Tables(its.stimuli, {**its.rows, "is_sink": is_sink}, its.layers, its.norm)
-        write_tables(folder / site, flagged, plan.n_features[site], file_attrs(header, site))
-    is_valid = ~(is_sink | some.rows["is_special"])
-    is_broken = np.any([non_finite(its) for its in tables.values()], axis=0)
-    counts = {
-        "stimuli": len(some.stimuli),
-        "tokens": len(is_sink),
-        "special": int(some.rows["is_special"].sum()),
-        "sinks": int((is_sink & ~some.rows["is_special"]).sum()),
-        "valid": int(is_valid.sum()),
-        "non_finite": int(is_broken.sum()),
-    }
-    finished = {
-        "status": "complete",
-        "finished": now(),
-        "counts": counts,
-        "exclusions": _exclusions(some, plan, is_valid),
-        "non_finite": _flagged(some, is_broken),
-        "files": {name: sha256(folder / name) for name in (PROTOCOL, STIMULI)},
-    }
-    write_json(folder / HEADER, seal({**header, **finished}))
+def _record_share(work: Work, protocol: Protocol, share: Share, progress: Progress | None) -> None:
+    writer = share_name(share)
+    with writing_share(work.folder, writer):
+        header = register_shared(work.folder, protocol, work.stimuli, work.plan)
+        numbers = share_numbers(share, len(work.plan.shards))
+        run_shards(work, store_attrs(header), numbers, progress, writer=writer)
 
 
-def _joined(store: Path, n_shards: int) -> Tables:
-    return concatenate([read_tables(store / shard_name(number)) for number in range(n_shards)])
-
-
-def _flagged(tables: Tables, is_broken: np.ndarray) -> list[tuple[str, int]]:
-    """Stimuli with NaN or infinite activations, each with the number of such tokens, and a warning."""
-    labels = tables.stimuli["stimulus"].tolist()
-    n_broken = np.bincount(tables.rows["stimulus_index"][is_broken], minlength=len(labels))
-    flagged = [(label, int(n)) for label, n in zip(labels, n_broken, strict=True) if n]
-    if flagged:
-        warnings.warn(
-            f"{is_broken.sum()} tokens of {len(flagged)} stimuli have NaN or infinite activations, first: "
-            f"{flagged[0][0]!r}. They are kept as they are; leave these stimuli out of statistics.",
-            stacklevel=5,
-        )
-    return flagged
-
-
-def _exclusions(tables: Tables, plan: Plan, is_valid: np.ndarray) -> list[tuple[str, str]]:
-    """Stimuli that were cut, or of which no valid token is left."""
-    labels = tables.stimuli["stimulus"].tolist()
-    n_valid = np.bincount(tables.rows["stimulus_index"][is_valid], minlength=len(labels))
-    cut = [
-        (label, f"cut from {whole} to {len(kept)} tokens")
-        for label, whole, kept in zip(labels, plan.lengths, plan.tokens, strict=True)
-        if whole > len(kept)
-    ]
-    return cut + [(label, "no valid token") for label, n in zip(labels, n_valid, strict=True) if n == 0]
+def _cluster() -> Any:
+    """The module that knows dask.distributed, which few have and which is slow to load."""
+    return importlib.import_module(CLUSTER)

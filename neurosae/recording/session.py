@@ -14,6 +14,7 @@ from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording.code_recordings import open_code_recording
 from neurosae.recording.manifest import SCHEMA, TABLES
 from neurosae.recording.padded import lazy_rows, padded_fields
+from neurosae.recording.seals import check_content, is_sealed
 from neurosae.recording.shard import read_tables
 from neurosae.recording.sparse import SparseRecording
 from neurosae.recording.store import open_store
@@ -23,7 +24,7 @@ from neurosae.schema.spelling import listed
 HEADER, PROTOCOL, STIMULI = "session.json", "protocol.toml", "stimuli.tsv"
 
 _STAMPED = ("status", "sites", "provenance", "config", "config_sha256")
-_NEEDED = {False: _STAMPED, True: (*_STAMPED, "counts", "exclusions")}
+_NEEDED = {False: _STAMPED, True: (*_STAMPED, "counts", "exclusions", "files")}
 """What a header holds, by whether the session is complete."""
 
 
@@ -150,7 +151,7 @@ def open_session(path: Path | str) -> Session:
     StorageError
         If ``path`` holds no session, an unfinished one, or one of a newer format.
     CorruptFileError
-        If a file is missing, truncated or unreadable.
+        If a file is missing, truncated or unreadable, or the header or the protocol were altered.
 
     Examples
     --------
@@ -162,6 +163,9 @@ def open_session(path: Path | str) -> Session:
     header = read_header(path)
     if header["status"] != "complete":
         raise StorageError(f"{path}: the session is not finished. Call record again to continue it.")
+    if not is_sealed(header):
+        raise CorruptFileError(f"{path / HEADER} is not what was written. Restore it or record again.")
+    check_content(path / PROTOCOL, header["files"][PROTOCOL])
     text, protocol = _read_protocol(path / PROTOCOL)
     sites = tuple(header["sites"])
     for site in sites:

@@ -37,6 +37,7 @@ ROW_ATTRS: Mapping[str, Mapping[str, object]] = {
     "rel_target": {"long_name": "position relative to the last token of the target", "units": "1"},
     "surprisal": {"long_name": "surprisal of the token given those before it", "units": "bits"},
     "is_sink": {"long_name": "the token is an attention sink, by its residual norm"},
+    "is_missing": {"long_name": "the text of the token did not fit into memory and was not run"},
 }
 """Variables over ``row``, with their attributes."""
 
@@ -190,10 +191,18 @@ def concatenate(parts: Sequence[Tables]) -> Tables:
     """The tables of several shards as those of one, stimuli counted through."""
     first = np.cumsum([0, *(len(part.stimuli) for part in parts[:-1])])
     shifted = [part.rows["stimulus_index"] + n for part, n in zip(parts, first, strict=True)]
-    rows = {name: np.concatenate([part.rows[name] for part in parts]) for name in parts[0].rows}
+    names = dict.fromkeys(name for part in parts for name in part.rows)
+    rows = {name: np.concatenate([_field(part, name) for part in parts]) for name in names}
     return Tables(
         pd.concat([part.stimuli for part in parts], ignore_index=True),
         {**rows, "stimulus_index": np.concatenate(shifted)},
         parts[0].layers,
         np.concatenate([part.norm for part in parts]),
     )
+
+
+def _field(part: Tables, name: str) -> np.ndarray:
+    """A field over rows; no token is missing where a shard does not say so."""
+    if name == "is_missing" and name not in part.rows:
+        return np.zeros(len(part.norm), dtype=bool)
+    return part.rows[name]

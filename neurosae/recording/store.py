@@ -5,6 +5,7 @@ checks them, and only then removes the shards; it can be interrupted and started
 """
 
 import hashlib
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from neurosae.recording.manifest import (
     entries,
     is_consolidated,
     is_intact,
+    sealed,
 )
 from neurosae.recording.portable import DEFLATE
+from neurosae.recording.seals import check_content
 from neurosae.recording.shard import (
     Shard,
     Tables,
@@ -49,6 +52,7 @@ class Store:
     files : shards in their order, or one file per layer
     bounds : (n_shards + 1,) first row of each shard, then the number of rows; (0, n_rows) for layer files
     origin : id of the recording; files that were replaced by those of another are refused
+    hashes : SHA-256 of each file
     """
 
     folder: Path
@@ -58,6 +62,7 @@ class Store:
     bounds: tuple[int, ...]
     has_layers: bool
     origin: str = ""
+    hashes: tuple[str, ...] = ()
 
     def read(self, layer: int, start: int, stop: int, features: slice = slice(None)) -> np.ndarray:
         """Activations of rows ``start`` to ``stop`` at the ``layer``-th layer: (row, feature) float32.
@@ -65,19 +70,24 @@ class Store:
         Raises
         ------
         CorruptFileError
-            If a file fails its checksum.
+            If a file is not what was written.
         """
         if self.has_layers:
-            return read_activation(self.folder / self.files[layer], None, start, stop, features, self.origin)
+            return read_activation(self._checked(layer), None, start, stop, features, self.origin)
         parts = [
             read_activation(
-                self.folder / file, layer, max(start - a, 0), min(stop, b) - a, features, self.origin
+                self._checked(number), layer, max(start - a, 0), min(stop, b) - a, features, self.origin
             )
-            for file, a, b in zip(self.files, self.bounds[:-1], self.bounds[1:], strict=True)
+            for number, (a, b) in enumerate(itertools.pairwise(self.bounds))
             if a < stop and start < b
         ]
         width = len(range(*features.indices(self.n_features)))
         return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.float32)
+
+    def _checked(self, number: int) -> Path:
+        path = self.folder / self.files[number]
+        check_content(path, self.hashes[number])
+        return path
 
 
 def shard_name(number: int) -> str:
@@ -90,18 +100,31 @@ def layer_name(layer: int) -> str:
     return f"layers/layer-{layer:02d}.nc"
 
 
-def add_shard(folder: Path, number: int, shard: Shard, attrs: Mapping[str, object]) -> None:
-    """Write one shard, then enter it into the manifest.
+def add_shard(
+    folder: Path, number: int, shard: Shard, attrs: Mapping[str, object], *, writer: str = ""
+) -> None:
+    """Write one shard, then enter it into the manifest of ``writer``.
 
     Raises
     ------
     StorageError
         If either cannot be written.
     """
+    append_entry(folder, put_shard(folder, number, shard, attrs), writer=writer)
+
+
+def put_shard(folder: Path, number: int, shard: Shard, attrs: Mapping[str, object]) -> dict[str, object]:
+    """Write one shard and give its entry, which is for the manifest of whoever keeps that.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
     name = shard_name(number)
     write_shard(folder / name, shard, attrs)
     entry = {"shard": name, "stimuli": shard.stimuli["stimulus"].tolist(), "rows": len(shard.activation)}
-    enter(folder, entry, name)
+    return sealed(folder, entry, name)
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -146,7 +169,8 @@ def open_store(folder: Path) -> Store:
     bounds = tuple(int(bound) for bound in np.cumsum([0, *counts]))
     layers = tuple(int(layer) for layer in tables.layers)
     n_features, origin = _identity(folder)
-    return Store(folder, layers, n_features, tuple(names), bounds, has_layers, origin)
+    hashes = tuple(files[name]["sha256"] for name in names)
+    return Store(folder, layers, n_features, tuple(names), bounds, has_layers, origin, hashes)
 
 
 def _identity(folder: Path) -> tuple[int, str]:
@@ -154,7 +178,7 @@ def _identity(folder: Path) -> tuple[int, str]:
         return int(file.getncattr("n_features")), str(file.getncattr("id"))
 
 
-def consolidate(folder: Path) -> None:
+def consolidate_store(folder: Path) -> None:
     """Turn the shards of a finished store into one compressed file per layer, then remove the shards.
 
     Parameters

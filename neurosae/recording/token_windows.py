@@ -43,8 +43,8 @@ class Positions:
         return self.valid.sum(axis=1, keepdims=True)
 
 
-def token_positions(recording: xr.DataArray) -> Positions:
-    """Where the tokens of a recording are; nothing is read from its activations."""
+def token_positions(recording: xr.DataArray | xr.Dataset) -> Positions:
+    """Where the tokens of a recording, or of its labels, are; nothing is read from its activations."""
     fields = {name: _field(recording, name) for name in ("valid", "rel_target", "char_start", "char_end")}
     valid, relative, start, end = fields.values()
     if valid is None:
@@ -53,7 +53,7 @@ def token_positions(recording: xr.DataArray) -> Positions:
     return Positions(valid, relative, start, end, stimulus_table(recording))
 
 
-def _field(recording: xr.DataArray, name: str) -> np.ndarray | None:
+def _field(recording: xr.DataArray | xr.Dataset, name: str) -> np.ndarray | None:
     return recording.coords[name].transpose(STIMULUS, TOKEN).values if name in recording.coords else None
 
 

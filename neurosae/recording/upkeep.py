@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+from neurosae.recording.code_checks import index_problems
+from neurosae.recording.code_store import index_codes
 from neurosae.recording.files import sha256
-from neurosae.recording.header import sealed_sha256
 from neurosae.recording.lock import writing_alone
+from neurosae.recording.manifest import entries, is_intact
+from neurosae.recording.seals import is_sealed
 from neurosae.recording.session import HEADER, Session, open_session, read_header
-from neurosae.recording.store import consolidate, damaged_files
+from neurosae.recording.store import consolidate_store, damaged_files
 
 
 def damaged(path: Path | str) -> list[str]:
     """Files of a session that are no longer what was written, by SHA-256; empty if all is well.
+
+    A file by feature that is missing is no damage: it can be made again, see `consolidate`.
 
     Raises
     ------
@@ -21,20 +26,28 @@ def damaged(path: Path | str) -> list[str]:
     """
     path = Path(path)
     header = read_header(path)
-    sealed = header.get("sha256", "")
-    altered = [HEADER] if sealed and sealed != sealed_sha256(header) else []
+    altered = [HEADER] if header["status"] == "complete" and not is_sealed(header) else []
     for name, written in header.get("files", {}).items():
         if not (path / name).is_file() or sha256(path / name) != written:
             altered.append(name)
-    return altered + [f"{site}/{name}" for site in header["sites"] for name in damaged_files(path / site)]
+    found = {site: damaged_files(path / site) for site in header["sites"]}
+    found |= {its["folder"]: _damaged_codes(path / its["folder"]) for its in header.get("dictionaries", ())}
+    return altered + [f"{store}/{name}" for store, names in found.items() for name in names]
 
 
-def consolidate_session(path: Path | str) -> Session:
+def _damaged_codes(folder: Path) -> list[str]:
+    indices = {name: its for name, its in entries(folder, "layer").items() if (folder / name).exists()}
+    written = entries(folder, "shard") | entries(folder, "tables") | indices
+    return [name for name, entry in written.items() if not is_intact(folder, name, entry)]
+
+
+def consolidate(path: Path | str) -> Session:
     """Turn a finished session into one compressed, portable file per site and layer.
 
     The activations, checked as they are written, stay equal bit by bit; the shards are removed once all layer
-    files of their site are complete. An interrupted consolidation is continued by the next one. Recordings
-    that were opened before have to be opened again.
+    files of their site are complete. Codes keep their shards; their file by feature is made again where it is
+    missing, altered or made of other shards. An interrupted consolidation is continued by the next one.
+    Recordings that were opened before have to be opened again.
 
     Parameters
     ----------
@@ -54,12 +67,27 @@ def consolidate_session(path: Path | str) -> Session:
 
     Examples
     --------
-    >>> consolidate_session("no/such/folder")
+    >>> consolidate("no/such/folder")
     Traceback (most recent call last):
     neurosae.errors.StorageError: no/such/folder holds no session (no session.json). Record one with record().
     """
-    session = open_session(path)
-    with writing_alone(session.path):
+    path = Path(path)
+    read_header(path)
+    with writing_alone(path):
+        for its in read_header(path).get("dictionaries", ()):
+            _drop_stale_index(path / its["folder"])
+        session = open_session(path)
         for site in session.sites:
-            consolidate(session.path / site)
+            consolidate_store(path / site)
+        for its in session.dictionaries.values():
+            index_codes(path / its["folder"])
     return open_session(path)
+
+
+def _drop_stale_index(folder: Path) -> None:
+    """Remove a file by feature that is altered or made of other shards than those that are there."""
+    shards = sorted(entries(folder, "shard"))
+    for name, entry in entries(folder, "layer").items():
+        is_there = (folder / name).exists()
+        if is_there and (not is_intact(folder, name, entry) or any(index_problems(folder, name, shards))):
+            (folder / name).unlink()

@@ -1,12 +1,14 @@
 """The study runner and the self-contained HTML report."""
 
 from neurosae.protocol.models import json_schema
+from neurosae.recording.shares import merge
 from neurosae.report.page import load_findings, write_report
 from neurosae.report.study import (
     StudyPlan,
     available_card,
     check_readable,
     check_study,
+    not_run,
     open_study,
     record_study,
     run_study,
@@ -23,6 +25,8 @@ __all__ = [
     "diagnose",
     "json_schema",
     "load_findings",
+    "merge",
+    "not_run",
     "open_study",
     "record_study",
     "run_study",

@@ -1,5 +1,6 @@
 """Run a study from its protocol alone: check everything, record, analyse, lesion, report."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurosae.errors import StorageError, SubjectError
+from neurosae.dictionary.catalogue import check_dictionary
+from neurosae.errors import ProtocolError, StorageError, SubjectError
 from neurosae.protocol.checks import check_protocol
 from neurosae.protocol.load import load_protocol
-from neurosae.protocol.models import Protocol, read_document
+from neurosae.protocol.models import ANALYSES, Protocol, read_document
 from neurosae.protocol.tables import CausalPlan
+from neurosae.recording.completion import NOT_RUN
 from neurosae.recording.plan import check_recordable
-from neurosae.recording.runner import record
+from neurosae.recording.runner import CLUSTER, open_dictionaries, record
 from neurosae.recording.session import PROTOCOL, Session, open_session
+from neurosae.recording.shares import Share, check_share, parse_share
 from neurosae.report.context import Progress, Study, silent
 from neurosae.report.designs import check_designs
 from neurosae.report.page import write_report
@@ -68,6 +72,9 @@ def check_study(
     stimuli = {path: load_stimuli(path) for path in paths}
     check_protocol(plan, stimuli)
     check_designs(plan, stimuli[plan.stimuli])
+    _check_sites(plan)
+    for name in plan.recording.dictionaries:
+        check_dictionary(name, plan.folder)
     card = available_card(plan.subject)
     _check_layers(plan, card)
     for table in stimuli.values():
@@ -105,6 +112,15 @@ def available_card(name: str) -> SubjectCard:
     return card
 
 
+def _check_sites(protocol: Protocol) -> None:
+    analyses = [kind for kind in ANALYSES if getattr(protocol, kind)]
+    if analyses and not protocol.recording.sites:
+        raise ProtocolError(
+            f"recording.sites is empty, and {analyses[0]} need a site. Name one in [recording], or leave the "
+            "analyses out and do them on the codes in Python."
+        )
+
+
 def _check_layers(protocol: Protocol, card: SubjectCard) -> None:
     recorded = protocol.recording.layers
     wanted = [*(recorded if recorded != "all" else ())]
@@ -134,24 +150,82 @@ def check_readable(stimuli: pd.DataFrame, card: SubjectCard, truncate: str) -> n
 
 
 def record_study(
-    plan: StudyPlan, out: Path | str, *, overwrite: bool = False, progress: Progress = silent
-) -> Session:
-    """Record the stimuli of a checked study, see `neurosae.record`."""
-    session, _ = _record(plan, Path(out), overwrite, progress)
-    return session
+    plan: StudyPlan,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    shard: str | None = None,
+    cluster: str | None = None,
+) -> Session | None:
+    """Record the stimuli of a checked study, see `neurosae.record`.
+
+    Parameters
+    ----------
+    plan : result of `check_study`
+    out : folder of the session
+    overwrite : replace a session that is there
+    progress : announces the step
+    shard : share of the shards that is recorded, as in '3/20'
+    cluster : 'local:4', or the address of a dask scheduler
+
+    Returns
+    -------
+    Session, or None where only a share was recorded
+    """
+    share = None if shard is None else parse_share(shard)
+    check_share(share, overwrite=overwrite, client=cluster)
+    if share is not None:
+        return _record_share(plan, Path(out), share, progress)
+    if cluster is None:
+        return _record(plan, Path(out), overwrite, progress)[0]
+    with importlib.import_module(CLUSTER).connected(cluster) as client:
+        return _record(plan, Path(out), overwrite, progress, client)[0]
+
+
+def not_run(session: Session) -> list[str]:
+    """Stimuli that did not fit into memory when the session was recorded."""
+    exclusions = session.exclusions
+    return list(exclusions["stimulus"][exclusions["reason"] == NOT_RUN])
 
 
 def _record(
-    plan: StudyPlan, out: Path, overwrite: bool, progress: Progress
+    plan: StudyPlan, out: Path, overwrite: bool, progress: Progress, client: object = None
 ) -> tuple[Session, Callable[[], Subject]]:
     stimuli = plan.stimuli[plan.protocol.stimuli]
     check_recordable(plan.card, plan.protocol, stimuli, out, overwrite=overwrite)
     subject = cache(lambda: load_subject(plan.protocol.subject))
     if _is_finished(plan, out) and not overwrite:
         return open_session(out), subject
+    dictionaries = open_dictionaries(plan.protocol)
     advance = progress("recording")
-    session = record(subject(), plan.protocol, out, overwrite=overwrite, stimuli=stimuli, progress=advance)
+    session = record(
+        subject(),
+        plan.protocol,
+        out,
+        overwrite=overwrite,
+        stimuli=stimuli,
+        dictionaries=dictionaries,
+        progress=advance,
+        client=client,
+    )
     return session, subject
+
+
+def _record_share(plan: StudyPlan, out: Path, share: Share, progress: Progress) -> Session | None:
+    stimuli = plan.stimuli[plan.protocol.stimuli]
+    check_recordable(plan.card, plan.protocol, stimuli, out)
+    dictionaries = open_dictionaries(plan.protocol)
+    subject, advance = load_subject(plan.protocol.subject), progress("recording")
+    return record(
+        subject,
+        plan.protocol,
+        out,
+        stimuli=stimuli,
+        dictionaries=dictionaries,
+        progress=advance,
+        shard=share,
+    )
 
 
 def _is_finished(plan: StudyPlan, out: Path) -> bool:

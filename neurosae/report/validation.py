@@ -1,6 +1,6 @@
 """What ``neurosae validate`` prints on stimuli, protocols and sessions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording.files import check_writable
 from neurosae.recording.session import HEADER, open_session
 from neurosae.recording.upkeep import damaged
+from neurosae.recording.validation import misfits, unportable
 from neurosae.report.study import StudyPlan, available_card, check_readable, check_study
 from neurosae.stimulus.balance import balance_report, design_report
 from neurosae.stimulus.load import load_stimuli
@@ -39,7 +40,13 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     check_writable(path.parent)
 
 
-def validate(target: Path | str, *, subject: str | None = None, surprisal: bool = False) -> Validation:
+def validate(
+    target: Path | str,
+    *,
+    subject: str | None = None,
+    surprisal: bool = False,
+    portable: bool = False,
+) -> Validation:
     """Check a protocol, a stimulus set or a session, and describe what is there.
 
     Parameters
@@ -47,6 +54,7 @@ def validate(target: Path | str, *, subject: str | None = None, surprisal: bool 
     target : protocol (``.toml``), stimulus set (folder or table) or session folder
     subject : whose tokens are counted; by default the protocol's, none for a stimulus set alone
     surprisal : run the subject over the stimuli and report surprisal beside length
+    portable : also check that every common NetCDF reader reads the files of a session
 
     Returns
     -------
@@ -59,24 +67,37 @@ def validate(target: Path | str, *, subject: str | None = None, surprisal: bool 
     """
     path = Path(target)
     if (path / HEADER).is_file():
-        return _session(path)
+        return _session(path, portable=portable)
     if path.suffix == ".toml":
         plan = check_study(path, subject=subject)
         return _plan(plan, surprisal=surprisal)
     return _stimuli(load_stimuli(path), subject, surprisal=surprisal)
 
 
-def _session(path: Path) -> Validation:
+def _session(path: Path, *, portable: bool) -> Validation:
     bad = damaged(path)
     if bad:
         raise CorruptFileError(
             f"{path}: {len(bad)} files are not what was written: {', '.join(bad)}. Restore them, or record "
             "again with --overwrite."
         )
+    _refuse(path, misfits(path), "do not fit together", "Record again with --overwrite.")
+    if portable:
+        _refuse(path, unportable(path), "are not portable", "Consolidate the session anew.")
     session = open_session(path)
-    summary = {"session": path, "sites": ", ".join(session.sites), **session.counts}
+    names = {"dictionaries": ", ".join(session.dictionaries)} if session.dictionaries else {}
+    summary = {"session": path, "sites": ", ".join(session.sites), **names, **session.counts}
     lines = [f"{key}: {value}" for key, value in summary.items()]
-    return Validation("\n".join([*lines, "every file is what was written"]), summary)
+    checked = "every file is what was written, and all fit together"
+    return Validation(
+        "\n".join([*lines, checked + (", and every file is portable" if portable else "")]), summary
+    )
+
+
+def _refuse(path: Path, problems: Sequence[tuple[str, str]], what: str, cure: str) -> None:
+    if problems:
+        found = "; ".join(f"{name} {problem}" for name, problem in problems)
+        raise CorruptFileError(f"{path}: {len(problems)} files {what}: {found}. {cure}")
 
 
 def _plan(plan: StudyPlan, *, surprisal: bool) -> Validation:

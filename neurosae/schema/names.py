@@ -35,6 +35,7 @@ RESERVED = (
     LAYER,
     FEATURE,
     WINDOW,
+    "is_missing",
     "row",
     "activation",
     "norm",

@@ -90,12 +90,13 @@ def run_all(
     *,
     batch_tokens: int,
     progress: Callable[[int], object] | None = None,
+    leave_out: Callable[[TooLargeError], object] | None = None,
     **kwargs: Any,
 ) -> Iterator[tuple[np.ndarray, Readings]]:
     """What the subject gives back for many texts, batch by batch.
 
-    When a batch does not fit into memory, the budget is halved for what is left; batches already handed out
-    are kept.
+    When a batch does not fit into memory, the budget is halved for texts of about its length, down to half of
+    it; shorter ones start with the full budget again. Batches already handed out are kept.
 
     Parameters
     ----------
@@ -103,6 +104,7 @@ def run_all(
     tokens : tokens of each text
     batch_tokens : most padded tokens in a batch
     progress : called after each batch with the number of texts in it
+    leave_out : called with the error of a text that does not fit into memory even alone; the others go on
     **kwargs : ``sites``, ``surprisal`` and ``edits`` of `neurosae.subject.interface.Subject.run`
 
     Yields
@@ -113,7 +115,7 @@ def run_all(
     Raises
     ------
     TooLargeError
-        If one text alone does not fit into memory.
+        If one text alone does not fit into memory, and there is no ``leave_out``.
 
     Examples
     --------
@@ -128,18 +130,38 @@ def run_all(
     while waiting:
         batch = waiting.pop()
         readings = _attempt(subject, [tokens[number] for number in batch], kwargs)
-        if readings is None and len(batch) == 1:
-            raise TooLargeError(int(batch[0]), len(tokens[batch[0]]))
-        if readings is None:
-            batch_tokens = max(1, max(len(tokens[number]) for number in batch) * len(batch) // 2)
-            left = np.concatenate([batch, *waiting[::-1]])
-            again = batches([tokens[number] for number in left], batch_tokens)
-            waiting = [left[part] for part in again][::-1]
-            _LOG.info("batches hold at most %d tokens from here on", batch_tokens)
-            continue
-        yield batch, readings
-        if progress is not None:
-            progress(len(batch))
+        if readings is not None:
+            yield batch, readings
+            if progress is not None:
+                progress(len(batch))
+        elif len(batch) > 1:
+            waiting = _smaller(tokens, [batch, *waiting[::-1]], batch_tokens)[::-1]
+        else:
+            _refuse(TooLargeError(int(batch[0]), len(tokens[batch[0]])), leave_out)
+
+
+def _smaller(tokens: Sequence[Tokens], left: Sequence[np.ndarray], batch_tokens: int) -> list[np.ndarray]:
+    """What is left to run, the first of it too large: half as much at a time, but only of such long texts.
+
+    How much a token takes grows with the length of its text, so that shorter texts may well fit.
+    """
+    longest = max(len(tokens[number]) for number in left[0])
+    halved = max(1, longest * len(left[0]) // 2)
+    _LOG.info("batches of texts of %d tokens hold at most %d tokens from here on", longest, halved)
+    every = np.concatenate(left)
+    is_long = np.array([2 * len(tokens[number]) > longest for number in every])
+    parts = ((every[is_long], halved), (every[~is_long], batch_tokens))
+    return [
+        some[batch]
+        for some, budget in parts
+        for batch in batches([tokens[number] for number in some], budget)
+    ]
+
+
+def _refuse(error: TooLargeError, leave_out: Callable[[TooLargeError], object] | None) -> None:
+    if leave_out is None:
+        raise error
+    leave_out(error)
 
 
 def _attempt(subject: Subject, tokens: Sequence[Tokens], kwargs: dict[str, Any]) -> Readings | None:

@@ -1,4 +1,4 @@
-"""Small recordings to break, and how to look at what is left of them."""
+"""Small recordings and their codes to break, and how to look at what is left of them."""
 
 import os
 import signal
@@ -8,8 +8,11 @@ import time
 import numpy as np
 import pandas as pd
 
+from neurosae.dictionary.toy import ToyDictionary
 from neurosae.protocol.models import Protocol
+from neurosae.recording.encode import encode
 from neurosae.recording.runner import record
+from neurosae.recording.session import open_session
 from neurosae.subject.toy import ToySubject
 
 SITES = ["resid_post", "mlp_post"]
@@ -24,7 +27,7 @@ def stimuli(n=7):
 
 def protocol(name="demo", **recording):
     return Protocol(
-        name=name, stimuli="x", subject="toy", recording={"sites": SITES, "batch_tokens": 64, **recording}
+        name=name, stimuli="x", subject="toy", recording={"sites": SITES, "batch_tokens": 64} | recording
     )
 
 
@@ -32,6 +35,27 @@ def make(folder, subject=None, table=None, **kwargs):
     """Record the small study."""
     table = stimuli() if table is None else table
     return record(subject or ToySubject(), kwargs.pop("study", protocol()), folder, stimuli=table, **kwargs)
+
+
+def toys(**kwargs):
+    """Dictionaries of two layers in which most of the features of a token are active, and others silent."""
+    return [ToyDictionary(32, 32, layer=n, seed=n, threshold=0.5, shift=1.5, **kwargs) for n in (1, 2)]
+
+
+def encoded(folder, dictionaries=None):
+    """Write codes into a session, by default of both dictionaries."""
+    encode(open_session(folder), dictionaries or toys())
+    return open_session(folder)
+
+
+def code_values(session):
+    """Every code of a session, read by token and by feature, as bytes that can be compared."""
+    found = {}
+    for name, its in session.dictionaries.items():
+        source = session.codes(its["site"], name, mask=False).sources[0]
+        read = (source.rows(0, source.n_rows), source.columns(0, source.n_features))
+        found[name] = [part.tobytes() for its in read for part in (its.data, its.indices, its.indptr)]
+    return found
 
 
 def values(session):

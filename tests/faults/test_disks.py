@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from neurosae.errors import StorageError
-from neurosae.recording import acquisition, files, manifest, runner, store
-from neurosae.recording.upkeep import consolidate_session, damaged
+from neurosae.recording import acquisition, completion, files, manifest, store
+from neurosae.recording.upkeep import consolidate, damaged
 from tests.faults.recordings import Never, command, make, parts, stimuli, values
 from tests.studies import write_study
 
@@ -41,10 +41,10 @@ def fill(folder, left=0):
             file.write(bytes(4096))
 
 
-STEPS = [(acquisition, "add_shard", 4), (manifest, "append_line", 3), (runner, "write_tables", 0)]
+STEPS = [(acquisition, "put_made", 4), (manifest, "append_line", 3), (completion, "write_tables", 0)]
 
 
-@pytest.mark.parametrize(("module", "name", "after"), [*STEPS, (runner, "write_json", 0)])
+@pytest.mark.parametrize(("module", "name", "after"), [*STEPS, (completion, "write_json", 0)])
 def test_fault_04_a_disk_that_fills_up_is_named_and_the_run_goes_on_later(
     tmp_path, monkeypatch, module, name, after
 ):
@@ -84,9 +84,9 @@ def test_fault_04_a_disk_that_fills_up_while_consolidating_costs_no_data(monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(store, "put_activation", filling)
             with pytest.raises(StorageError, match="no space left"):
-                consolidate_session(disk / "out")
+                consolidate(disk / "out")
         (disk / "ballast").unlink()
-        assert values(consolidate_session(disk / "out")) == before
+        assert values(consolidate(disk / "out")) == before
 
 
 @pytest.mark.parametrize(("module", "name"), [(store, "write_shard"), (manifest, "append_line")])

@@ -13,8 +13,9 @@ import xarray as xr
 from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording import store
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
+from neurosae.recording.seals import seal
 from neurosae.recording.session import open_session
-from neurosae.recording.upkeep import consolidate_session, damaged
+from neurosae.recording.upkeep import consolidate, damaged
 from tests.faults.recordings import Never, command, flip, make, protocol, values
 
 SHARD, TABLES = "resid_post/shards/shard-000001.nc", "mlp_post/stimuli.nc"
@@ -121,11 +122,11 @@ def test_fault_11_a_newer_schema_is_refused_with_what_to_do_and_unknown_entries_
     session = make(tmp_path / "out")
     path = session.path / "session.json"
     header = json.loads(path.read_text())
-    path.write_text(json.dumps({**header, "schema": "neurosae-recording/1.9", "mood": "good"}))
+    path.write_text(json.dumps(seal({**header, "schema": "neurosae-recording/1.9", "mood": "good"})))
     open_session(session.path)
     path.write_text(json.dumps({**header, "schema": "neurosae-recording/2"}))
     before = path.read_bytes()
-    for use in (open_session, damaged, consolidate_session, lambda out: make(out, Never())):
+    for use in (open_session, damaged, consolidate, lambda out: make(out, Never())):
         with pytest.raises(StorageError, match=r"has format neurosae-recording/2, .* Install the neurosae"):
             use(session.path)
     assert path.read_bytes() == before
@@ -145,7 +146,7 @@ def test_fault_14_other_readers_see_the_same_values_and_texts(tmp_path, engine):
     session = make(tmp_path / "out")
     recording = session.recording("resid_post", mask=False).compute()
     rows = recording.values[recording["valid"].values]
-    consolidate_session(tmp_path / "out")
+    consolidate(tmp_path / "out")
     path = tmp_path / "out" / "resid_post"
     for number, layer in enumerate(recording["layer"].values):
         with xr.open_dataset(path / store.layer_name(int(layer)), engine=engine) as other:
@@ -176,7 +177,7 @@ def test_fault_15_reads_from_eight_threads_are_all_equal(tmp_path):
 def test_a_consolidated_session_is_identical_and_one_file_per_site_and_layer(tmp_path):
     session = make(tmp_path / "out")
     before = {site: session[site].compute() for site in session.sites}
-    opened = consolidate_session(tmp_path / "out")
+    opened = consolidate(tmp_path / "out")
     for site, recording in before.items():
         xr.testing.assert_identical(opened[site].compute(), recording)
     for site in opened.sites:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from neurosae.errors import StorageError
-from neurosae.recording import acquisition, manifest, runner, store
+from neurosae.recording import acquisition, completion, manifest, store
 from neurosae.recording.session import open_session
-from neurosae.recording.upkeep import consolidate_session, damaged
+from neurosae.recording.upkeep import consolidate, damaged
 from neurosae.subject.toy import ToySubject
 from tests.faults.recordings import Never, command, die, killed, make, parts, stimuli, values
 from tests.studies import write_study
@@ -47,9 +47,9 @@ def test_fault_01_a_run_killed_at_any_moment_goes_on_to_the_same_values(tmp_path
 
 MOMENTS = [
     (manifest, "append_line"),
-    (acquisition, "add_shard"),
-    (runner, "write_tables"),
-    (runner, "write_json"),
+    (acquisition, "put_made"),
+    (completion, "write_tables"),
+    (completion, "write_json"),
 ]
 
 
@@ -74,9 +74,9 @@ def test_fault_02_a_killed_consolidation_is_finished_by_the_next(tmp_path, monke
     before = values(make(tmp_path / "out"))
     with monkeypatch.context() as patch:
         patch.setattr(store.shutil, "rmtree", die)
-        assert killed(lambda: consolidate_session(tmp_path / "out")) == -signal.SIGKILL
+        assert killed(lambda: consolidate(tmp_path / "out")) == -signal.SIGKILL
     assert values(open_session(tmp_path / "out")) == before
-    assert values(consolidate_session(tmp_path / "out")) == before
+    assert values(consolidate(tmp_path / "out")) == before
     assert not list(tmp_path.rglob("shard-*.nc"))
 
 
@@ -102,9 +102,9 @@ def test_fault_03_an_interrupt_ends_with_130_and_leaves_a_valid_manifest(tmp_pat
     process = subprocess.Popen(
         [python, flag, SLOW + code, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    manifest = out / "resid_post" / "manifest.jsonl"
+    begun = out / "resid_post" / "manifest.jsonl"
     deadline = time.monotonic() + 60
-    while not manifest.exists() and time.monotonic() < deadline and process.poll() is None:
+    while not begun.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -135,7 +135,7 @@ def test_fault_09_a_second_process_is_refused_by_the_pid_of_the_first(tmp_path):
 
 def test_fault_09_the_lock_of_a_dead_process_is_taken_over(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(acquisition, "add_shard", die)
+        patch.setattr(acquisition, "put_made", die)
         assert killed(lambda: make(tmp_path / "out")) == -signal.SIGKILL
     assert sorted(parts(tmp_path / "out")) == [".writer.lock", ".writer.pid"]
     make(tmp_path / "out")
