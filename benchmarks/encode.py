@@ -3,8 +3,8 @@
 Run by hand, on a quiet machine: python benchmarks/encode.py [--stimuli 1000]. A session of 128 tokens a
 stimulus is recorded from a subject whose activations are sums of about 32 random directions, and a dictionary
 in sae-lens format is made whose features are these. Bare is dictionary.encode on the rows of one shard after
-another, in memory already; to disk is encode(session, dictionary), which reads the activations, judges the fit,
-rounds, compresses, checksums and syncs the codes, and writes them a second time by feature. Best of three.
+another, in memory already; to disk is encode(session, dictionary), which reads the activations, judges the
+fit, rounds, compresses, checksums and syncs the codes, and writes them again by feature. Best of three.
 """
 
 import argparse

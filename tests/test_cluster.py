@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import distributed
 import pytest
+from typer.testing import CliRunner
 
+from neurosae.cli.app import app
 from neurosae.errors import DictionaryError, StorageError, SubjectError
 from neurosae.recording import cluster, lock, plan
 from neurosae.recording.cluster import connected
 from neurosae.recording.runner import record
+from neurosae.recording.session import open_session
 from neurosae.recording.upkeep import damaged
 from neurosae.subject.recipe import make_subject, recipe
 from neurosae.subject.toy import ToySubject
@@ -64,6 +67,18 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, client):
     assert files(tmp_path / "whole") == files(tmp_path / "out")
 
 
+def test_the_command_line_takes_the_address_of_a_scheduler(tmp_path, client):
+    stimuli().to_csv(tmp_path / "words.tsv", sep="\t", index=False)
+    study = tmp_path / "codes.toml"
+    study.write_text(
+        "name = 'codes'\nstimuli = 'words.tsv'\nsubject = 'toy'\n[recording]\ndictionaries = ['toy']\n"
+    )
+    for out, options in (("whole", []), ("out", ["--cluster", client.scheduler.address])):
+        arguments = ["-q", "record", str(study), "-o", str(tmp_path / out), *options]
+        assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    same(open_session(tmp_path / "whole"), open_session(tmp_path / "out"))
+
+
 def test_what_is_complete_is_not_run_again(tmp_path, client):
     make(tmp_path / "out", shard=(1, 2))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("shard-*.nc")}
@@ -74,8 +89,8 @@ def test_what_is_complete_is_not_run_again(tmp_path, client):
 
 def test_what_goes_wrong_on_a_worker_is_told_here(tmp_path, client, monkeypatch):
     monkeypatch.setattr(plan, "SHARD_STIMULI", 20)
+    wrong = [dictionary(shift=-50.0)]
     with pytest.raises(DictionaryError, match="of the variance unexplained"):
-        wrong = [dictionary(shift=-50.0)]
         make(tmp_path / "out", table=stimuli(36), client=client, dictionaries=wrong)
     assert not list((tmp_path / "out").rglob(".writer*"))
 
@@ -84,7 +99,7 @@ def test_stimuli_that_kill_one_worker_after_another_are_named():
     def killed():
         raise distributed.KilledWorker("shard-3-x", SimpleNamespace(address="tcp://127.0.0.1:1"), 4)
 
-    with pytest.raises(SubjectError, match="one worker after another was killed .*shard-3"):
+    with pytest.raises(SubjectError, match=r"one worker after another was killed .*shard-3"):
         cluster._result(SimpleNamespace(result=killed))
 
 
@@ -104,8 +119,9 @@ def test_addresses_of_another_form_are_refused(address):
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setattr(cluster, "TIMEOUT", 0.3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(StorageError, match="no dask scheduler answers at tcp://127.0.0.1:9"):
-            with connected("tcp://127.0.0.1:9"):
-                pass
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(StorageError, match=r"no dask scheduler answers at tcp://127.0.0.1:9"),
+        connected("tcp://127.0.0.1:9"),
+    ):
+        pass

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,8 +57,7 @@ def test_layer_files_hold_the_codes_by_feature_and_are_portable(
     for layer in (0, 2):
         path = folder / f"layer-{layer:02d}.nc"
         assert check_portable(path) == []
-        netcdf4 = pytest.importorskip("netCDF4")
-        with netcdf4.Dataset(path) as file:
+        with netCDF4.Dataset(path) as file:
             pointers = np.concatenate([[0], np.cumsum(file["row_count"][:])])
             values, rows = np.asarray(file["activation"][:]), np.asarray(file["row_index"][:])
             unknown = np.asarray(file["is_unknown"][:]) == 1
@@ -133,7 +133,7 @@ def test_codes_that_are_all_silent_are_read_too(tmp_path, codes, program):
     folder = ns.export.to_r(part, tmp_path / "r")
     scripts = {
         "R": 'source("read_layer.R"); x <- read_layer("layer-02.nc"); cat(dim(x$codes), sum(x$codes))',
-        "m": "pkg load netcdf\ncodes = read_layer('layer-02.nc'); printf('%d ', size(codes), full(sum(codes)))",
+        "m": "pkg load netcdf\nx = read_layer('layer-02.nc'); printf('%d ', size(x), full(sum(x)))",
     }
     commands = {"R": ["Rscript", "--vanilla"], "m": ["octave-cli", "--norc", "--quiet"]}
     (folder / f"check.{program}").write_text(scripts[program])
@@ -193,8 +193,10 @@ def test_safetensors_and_numpy_hold_compressed_rows(tmp_path, codes):
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_tables_have_a_line_an_active_code(tmp_path, codes, kind, monkeypatch):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
     monkeypatch.setattr("neurosae.export.code_tables.ROWS_AT_ONCE", 3)
-    with pytest.warns(UserWarning, match="1? ?tokens have no codes"):
+    with pytest.warns(UserWarning, match="tokens have no codes"):
         path = getattr(ns.export, f"to_{kind}")(codes, tmp_path / f"c.{kind}")
     table = pd.read_csv(path, keep_default_na=False) if kind == "csv" else pd.read_parquet(path)
     assert list(table) == ["stimulus", "token", "token_str", "layer", "feature", "value"]

@@ -204,6 +204,8 @@ def test_tables_hold_every_value_however_they_are_cut(tmp_path, monkeypatch, suf
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("bytes_at_once", [1, 2**28])
 def test_a_lazy_recording_becomes_the_same_table(tmp_path, monkeypatch, kind, bytes_at_once):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
     monkeypatch.setattr(tables, "_BYTES_AT_ONCE", bytes_at_once)
     monkeypatch.setattr(tables, "_ROWS_AT_ONCE", 150)
     eager = recording()

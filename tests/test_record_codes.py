@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from neurosae.dictionary.catalogue import dictionary_recipe, make_dictionary, open_dictionary
 from neurosae.dictionary.toy import ToyDictionary
 from neurosae.errors import DictionaryError, ProtocolError, StorageError
 from neurosae.protocol.load import load_protocol
@@ -166,7 +167,7 @@ def test_a_changed_dictionary_is_refused_with_what_it_was_and_is(tmp_path):
     was, now = toy.describe()["weights_sha256"][:8], dictionary(seed=1).describe()["weights_sha256"][:8]
     with pytest.raises(StorageError, match=f"weights_sha256 was '{was}…', is '{now}…'"):
         record(Never(), protocol(), tmp_path / "a", stimuli=stimuli(), dictionaries=[dictionary(seed=1)])
-    with pytest.raises(StorageError, match=r"differs in dictionaries .* added to a finished session by encode"):
+    with pytest.raises(StorageError, match=r"differs in dictionaries .* added .* by encode"):
         record(Never(), protocol(), tmp_path / "a", stimuli=stimuli())
     again = record(Never(), protocol(), tmp_path / "a", stimuli=stimuli(), dictionaries=[toy])
     assert values(again) == before
@@ -198,9 +199,7 @@ def test_an_interrupted_recording_of_codes_goes_on_to_the_same(tmp_path, monkeyp
 
 def test_batches_change_no_codes(tmp_path):
     some = [dictionary(2)]
-    one = record(
-        ToySubject(), protocol(batch_tokens=1), tmp_path / "a", stimuli=stimuli(), dictionaries=some
-    )
+    one = record(ToySubject(), protocol(batch_tokens=1), tmp_path / "a", stimuli=stimuli(), dictionaries=some)
     many = record(
         ToySubject(), protocol(batch_tokens=500), tmp_path / "b", stimuli=stimuli(), dictionaries=some
     )
@@ -237,12 +236,12 @@ def test_dictionaries_of_a_protocol_are_found_beside_its_file(tmp_path):
         record(ToySubject(), study, tmp_path / "other")
 
 
-def saved_dictionary(folder):
+def saved_dictionary(folder, scale=1.0):
     """A folder in sae-lens format: one feature for the positive part of each unit, one for the negative."""
     import torch
     from safetensors.torch import save_file
 
-    eye = torch.eye(32)
+    eye = scale * torch.eye(32)
     weights = {
         "W_enc": torch.cat([eye, -eye], dim=1),
         "W_dec": torch.cat([eye, -eye]),
@@ -284,3 +283,15 @@ def test_paths_of_dictionaries_that_lead_out_are_refused(tmp_path):
 def test_dictionaries_belong_to_the_identity_of_a_protocol():
     one, other = protocol(dictionaries=["toy"]), protocol(dictionaries=["b"])
     assert len({one.sha256, other.sha256, Protocol(name="demo", stimuli="x", subject="toy").sha256}) == 3
+
+
+def test_another_process_opens_the_same_dictionary_or_none(tmp_path):
+    folder = saved_dictionary(tmp_path / "both-signs")
+    ours = open_dictionary("both-signs", tmp_path)
+    again = make_dictionary(dictionary_recipe(ours))
+    assert again.describe() == ours.describe()
+    assert dictionary_recipe(dictionary()) is None
+    saved_dictionary(tmp_path / "other", scale=2.0)
+    shutil.copy(tmp_path / "other" / "sae_weights.safetensors", folder)
+    with pytest.raises(DictionaryError, match="holds other weights on this machine"):
+        make_dictionary(dictionary_recipe(ours))

@@ -149,7 +149,12 @@ def stop(monkeypatch, module, name, after):
     monkeypatch.setattr(module, name, failing)
 
 
-SEAMS = [(manifest, "append_line"), (store, "write_shard"), (files.os, "replace"), (completion, "write_tables")]
+SEAMS = [
+    (manifest, "append_line"),
+    (store, "write_shard"),
+    (files.os, "replace"),
+    (completion, "write_tables"),
+]
 
 
 @pytest.mark.parametrize("after", [0, 5])

@@ -141,14 +141,14 @@ def test_locks_keep_a_whole_run_and_shares_apart_but_not_shares(tmp_path):
     with writing_share(tmp_path, "1-of-2"):
         with writing_share(tmp_path, "2-of-2"):
             pass
-        with pytest.raises(StorageError, match=r"another process \(locked by pid \d+\), share 1-of-2"):
-            with writing_alone(tmp_path):
-                pass
+        held = r"another process \(locked by pid \d+\), share 1-of-2"
+        with pytest.raises(StorageError, match=held), writing_alone(tmp_path):
+            pass
         with pytest.raises(StorageError, match="share 1-of-2"), writing_share(tmp_path, "1-of-2"):
             pass
-    with writing_alone(tmp_path), pytest.raises(StorageError, match="another process"):
-        with writing_share(tmp_path, "1-of-2"):
-            pass
+    busy = pytest.raises(StorageError, match="another process")
+    with writing_alone(tmp_path), busy, writing_share(tmp_path, "1-of-2"):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,7 +165,7 @@ def test_locks_of_killed_processes_are_in_nobodys_way(tmp_path):
 
 def test_merging_waits_for_nobody_and_refuses(tmp_path):
     make(tmp_path, shard=(1, 1))
-    with writing_share(tmp_path, "2-of-2"), pytest.raises(StorageError, match="share 2-of-2. Wait"):
+    with writing_share(tmp_path, "2-of-2"), pytest.raises(StorageError, match=r"share 2-of-2\. Wait"):
         merge(tmp_path)
 
 

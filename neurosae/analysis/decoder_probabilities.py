@@ -21,7 +21,10 @@ from neurosae.schema.names import LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses
 
-METHODS = {"sigmoid": "logistic function of the score", "isotonic": "any increasing function of the score"}
+CALIBRATIONS = {
+    "sigmoid": "logistic function of the score",
+    "isotonic": "any increasing function of the score",
+}
 _ENOUGH_FOR_ISOTONIC = 1000
 _INNER_FOLDS = 3
 
@@ -89,8 +92,8 @@ def decoder_calibration(
     array([0.26, 0.08, 0.25])
     """
     check_responses(responses)
-    if method not in ("auto", *METHODS):
-        raise DesignError(f"no calibration {method!r}; choose 'auto' or one of {list(METHODS)}.")
+    if method not in ("auto", *CALIBRATIONS):
+        raise DesignError(f"no calibration {method!r}; choose 'auto' or one of {list(CALIBRATIONS)}.")
     column, crossed = group_columns(responses, groups)
     design = decoding_design(responses, by, column, seed, crossed=crossed, n_repeats=1)
     if method == "auto":
@@ -120,7 +123,7 @@ def decoder_calibration(
         },
     ).assign_attrs(
         settings,
-        estimator=f"ridge classifier, probabilities by {METHODS[method]}",
+        estimator=f"ridge classifier, probabilities by {CALIBRATIONS[method]}",
         n_units=int(design.group.max() + 1),
         **origin(responses),
         **with_step(responses, "decoder_calibration", **settings),

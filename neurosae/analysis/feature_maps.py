@@ -92,8 +92,9 @@ def feature_rsa(
     -----
     Rows that exchange and pairs that count are those of `neurosae.analysis.category.category_rsa`. Pairs of
     stimuli are not independent, so a t-test over them is no test: with items of different gain it rejects
-    about 60 % of true null hypotheses. Stimuli that do not fill the window are left out and listed in the attribute
-    ``excluded``; nothing is padded, as common zeros make all profiles alike and those of equal length most.
+    about 60 % of true null hypotheses. Stimuli that do not fill the window are left out and listed in the
+    attribute ``excluded``; nothing is padded, as common zeros make all profiles alike, most of all those of
+    equal length.
 
     Source
     ------
@@ -152,8 +153,8 @@ def _metric(metric: str, pattern: str) -> str:
 
 def _features_at_once(source: PatternSource, design: CategoryDesign, drawn: Relabelings) -> int:
     n_labelings = len(drawn) + len(design.codes) + 1
-    by_sums = _HELD // max(1, len(design.classes) * n_labelings * source.width)
-    return int(np.clip(by_sums, 1, 512))
+    affordable = _HELD // max(1, len(design.classes) * n_labelings * source.width)
+    return int(np.clip(affordable, 1, 512))
 
 
 def _dataset(

@@ -68,7 +68,7 @@ class Protocol(Table):
 
     @property
     def folder(self) -> Path:
-        """Folder of the file, where relative names of dictionaries begin; the working directory without one."""
+        """Folder of the file, where paths of dictionaries begin; the working directory without a file."""
         return self._folder
 
     @property
@@ -184,8 +184,20 @@ def _inconsistencies(protocol: Protocol) -> Iterator[str]:
             if plan.site is not None and plan.site not in protocol.recording.sites:
                 sites = listed(protocol.recording.sites)
                 yield f"{kind}[{number}].site: {plan.site!r} is not recorded. Recorded sites: {sites}."
+            yield from (f"{kind}[{number}].dictionary: {its}" for its in _dictionary_problems(plan, protocol))
     for number, plan in enumerate(protocol.causal):
         yield from (f"causal[{number}].{problem}" for problem in _causal_problems(plan, protocol))
+
+
+def _dictionary_problems(plan: Any, protocol: Protocol) -> Iterator[str]:
+    known = protocol.recording.dictionaries
+    if plan.dictionary is not None and plan.site is not None:
+        yield "a dictionary has its own site; leave out site."
+    if plan.dictionary is not None and plan.dictionary not in known:
+        yield (
+            f"{plan.dictionary!r} is not among those recorded{nearest(plan.dictionary, known)} "
+            f"[recording] dictionaries: {listed(known) or 'none'}."
+        )
 
 
 def _causal_problems(plan: CausalPlan, protocol: Protocol) -> Iterator[str]:
@@ -196,6 +208,12 @@ def _causal_problems(plan: CausalPlan, protocol: Protocol) -> Iterator[str]:
         without = f"contrast {roi!r} has no localize; add it."
         yield "lesion.roi: " + (
             without if roi in contrasts else f"no contrast {roi!r} with localize{nearest(roi, regions)}"
+        )
+    named = plan.lesion.roi if plan.lesion is not None else getattr(plan.stimulation, "contrast", "")
+    if named in contrasts and (contrasts[named].dictionary is not None or not protocol.recording.sites):
+        yield (
+            f"contrast {named!r} is one of codes, and lesions and stimulations act on units. Give it a site "
+            "of the model."
         )
     if plan.stimulation is not None:
         yield from _stimulation_problems(plan.stimulation.contrast, plan.stimulation.layer, protocol)

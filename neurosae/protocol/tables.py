@@ -108,6 +108,9 @@ class ContrastPlan(Table):
     )
     n_permutations: Permutations = Field(default=999, description="Random relabelings behind max_t.")
     site: Site | None = Field(default=None, description="Recorded site analysed; the first one if left out.")
+    dictionary: Text | None = Field(
+        default=None, description="Dictionary whose codes are analysed; the model's units if left out."
+    )
     localize: Localizer | None = Field(default=None, description="Region of interest made from the map.")
 
     @model_validator(mode="after")
@@ -126,6 +129,9 @@ class _Named(Table):
     name: Name = Field(default="", description="Name of the result; made of column and index if left out.")
     condition: Text = Field(default="condition", description="Column that holds the classes.")
     site: Site | None = Field(default=None, description="Recorded site analysed; the first one if left out.")
+    dictionary: Text | None = Field(
+        default=None, description="Dictionary whose codes are analysed; the model's units if left out."
+    )
 
     @model_validator(mode="before")
     @classmethod

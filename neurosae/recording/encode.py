@@ -137,8 +137,8 @@ def _fit(recording: xr.DataArray, dictionary: Dictionary, valid: np.ndarray) -> 
     """The fit on some stimuli, spread evenly over the recording."""
     place = _layer_place(recording, dictionary.layer)
     chosen = np.unique(np.linspace(0, len(valid) - 1, min(SAMPLED, len(valid))).astype(int))
-    rows = [np.asarray(recording.data[i : i + 1, :, place])[0][valid[i]] for i in chosen]
-    return check_fit(dictionary, np.concatenate(rows))
+    sampled = np.asarray(recording.data[:, :, place][chosen])  # at once, so that no chunk is read twice
+    return check_fit(dictionary, sampled[valid[chosen]])
 
 
 def _layer_place(recording: xr.DataArray, layer: int) -> int:

@@ -15,6 +15,7 @@ from neurosae.plotting import (
     plot_tuning,
 )
 from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
+from neurosae.recording.sparse import SparseRecording
 from neurosae.report.context import Study
 from neurosae.report.figures import Picture, picture
 from neurosae.report.findings import (
@@ -94,10 +95,12 @@ def _strongest(cmap: xr.Dataset) -> tuple[int, int]:
 
 
 def _strip(study: Study, table: ContrastPlan, layer: int, feature: int) -> Axes:
-    recording = study.recording(table.site)
+    recording = study.recording(table)
     conditions = recording["condition"].values
     labels = recording[STIMULUS].values
     chosen = [str(label) for name in dict.fromkeys(conditions) for label in labels[conditions == name][:2]]
+    if isinstance(recording, SparseRecording):
+        recording = recording.sel(stimulus=chosen[:6], layer=layer, feature=feature).to_xarray()
     return plot_token_strip(recording, stimuli=chosen[:6], layer=layer, feature=feature)
 
 

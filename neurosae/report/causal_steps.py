@@ -62,17 +62,17 @@ def _perturbation(study: Study, table: CausalPlan) -> Lesion | Stimulation:
 
 
 def _lesion(study: Study, plan: LesionPlan) -> Lesion:
-    reference = study.recording(_contrast_of(study, plan.roi).site)
+    reference = study.units(_contrast_of(study, plan.roi))
     return Lesion(study.shelf.dataset(f"roi-{plan.roi}"), how=plan.how, reference=reference)
 
 
 def _stimulation(study: Study, plan: StimulationPlan) -> Stimulation:
     contrast = _contrast_of(study, plan.contrast)
     direction = Direction.from_contrast(
-        study.responses(contrast.site),
+        study.responses(contrast),
         contrast.contrast,
         layer=plan.layer,
-        reference=study.recording(contrast.site),
+        reference=study.units(contrast),
     )
     return Stimulation(direction, dose=plan.dose)
 

@@ -50,7 +50,7 @@ def run_steps(study: Study, subject: Callable[[], Subject], tables: dict[str, pd
 
 def _contrast(study: Study, table: ContrastPlan) -> None:
     study.progress(f"contrast {table.name}")
-    responses = study.responses(table.site)
+    responses = study.responses(table)
     cmap = study.shelf.dataset(
         f"contrast_map-{table.name}",
         lambda: contrast_map(
@@ -90,7 +90,7 @@ def _held_out(
 
 def _rsa(study: Study, table: RsaPlan) -> None:
     study.progress(f"RSA {table.name}")
-    responses = study.responses(table.site)
+    responses = study.responses(table)
     settings = {"n_permutations": table.n_permutations, "seed": study.protocol.seed}
     dissimilarity = study.shelf.array(
         f"rdm-{table.name}", lambda: rdm(responses, metric=table.metric, unit=table.unit)
@@ -110,7 +110,7 @@ def _rsa(study: Study, table: RsaPlan) -> None:
 
 def _selectivity(study: Study, table: SelectivityPlan) -> None:
     study.progress(f"selectivity {table.name}")
-    responses = study.responses(table.site)
+    responses = study.responses(table)
     index = study.shelf.dataset(
         f"selectivity-{table.name}",
         lambda: selectivity_index(
@@ -144,7 +144,7 @@ def _decoding(study: Study, table: DecodingPlan) -> None:
     study.shelf.dataset(
         f"decode-{table.name}",
         lambda: decode(
-            study.responses(table.site),
+            study.responses(table),
             table.condition,
             groups=table.groups,
             select=table.select,

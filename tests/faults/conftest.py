@@ -36,7 +36,7 @@ def templates(tmp_path_factory):
 @pytest.fixture
 def raw(templates, tmp_path):
     """Folder of a session without codes, to be broken."""
-    return Path(shutil.copytree(templates / "raw", tmp_path / "raw"))
+    return Path(shutil.copytree(templates / "raw", tmp_path / "out"))
 
 
 @pytest.fixture

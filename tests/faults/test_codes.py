@@ -208,7 +208,7 @@ def test_fault_05_a_session_that_cannot_be_written_is_named_before_anything_is_e
 
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refused)
     monkeypatch.setattr(ToyDictionary, "encode", None)
-    with pytest.raises(StorageError, match=r"raw: cannot be written \(Read-only file system\)"):
+    with pytest.raises(StorageError, match=r"out: cannot be written \(Read-only file system\)"):
         encoded(raw, ONE)
 
 

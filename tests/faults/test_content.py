@@ -11,13 +11,15 @@ import pytest
 
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.decoding import decode
-from neurosae.errors import DesignError, StimulusError, StorageError, SubjectError
-from neurosae.recording import manifest, plan, store
+from neurosae.errors import DesignError, StimulusError, StorageError
+from neurosae.recording import plan
 from neurosae.recording.netcdf import save_netcdf
 from neurosae.recording.pooling import pool_tokens
 from neurosae.recording.session import open_session
+from neurosae.recording.shares import merge
+from neurosae.recording.validation import misfits
 from neurosae.subject.toy import ToySubject
-from tests.faults.recordings import Broken, Never, make, parts, protocol, stimuli, values
+from tests.faults.recordings import Broken, Never, code_values, make, parts, protocol, stimuli, toys, values
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,22 @@ def test_fault_32_statistics_do_not_depend_on_shards_and_p_only_on_the_seed(tmp_
     assert not one["p_adjusted"].equals(other["p_adjusted"])
 
 
+def test_fault_32_a_recording_shared_by_four_processes_is_that_of_one(tmp_path):
+    table, study = stimuli(8), protocol(sites=["resid_post"], layers=[1, 2])
+    alone = make(tmp_path / "one", table=table, study=study, dictionaries=toys())
+    for number in (3, 1, 4, 2):
+        make(tmp_path / "four", table=table, study=study, dictionaries=toys(), shard=(number, 4))
+    shared = merge(tmp_path / "four")
+    assert values(shared) == values(alone)
+    assert code_values(shared) == code_values(alone)
+    assert misfits(tmp_path / "four") == []
+    statistics = [
+        contrast_map(pool_tokens(its["resid_post"]), "a > b", n_permutations=49, seed=0).drop_attrs()
+        for its in (alone, shared)
+    ]
+    assert statistics[0].equals(statistics[1])
+
+
 def test_fault_33_nan_and_infinite_activations_are_kept_counted_flagged_and_refused(tmp_path):
     study, table = protocol(batch_tokens=1), stimuli()
     with pytest.warns(UserWarning, match=r"14 tokens of 7 stimuli have NaN or infinite .* first: 's0'"):
@@ -154,24 +172,23 @@ def test_fault_36_lack_of_memory_halves_the_batch_and_loses_nothing(tmp_path, mo
     with caplog.at_level("INFO"):
         session = make(tmp_path / "out", cramped, table=stimuli(20))
     assert cramped.seen == 20
-    assert "batches hold at most" in caplog.text
+    assert "hold at most" in caplog.text
     np.testing.assert_allclose(session["resid_post"].values, whole.values, rtol=1e-5, atol=1e-6)
 
 
-def test_fault_36_a_text_too_large_alone_is_named_and_finished_shards_stay(tmp_path):
+def test_fault_36_a_text_too_large_alone_is_excluded_and_the_others_are_what_they_would_be(tmp_path):
     table = stimuli(7)
     table.loc[5, "text"] = "so " * 60
-    with pytest.raises(SubjectError, match=r"stimulus 's5': a text of 61 tokens alone does not fit"):
-        make(tmp_path / "out", Cramped(40), table=table)
-    for site in ("resid_post", "mlp_post"):
-        assert sorted(manifest.entries(tmp_path / "out" / site, "shard")) == [
-            store.shard_name(n) for n in (0, 1)
-        ]
+    with pytest.warns(UserWarning, match=r"1 stimuli did not fit into memory.*'s5'.*excluded"):
+        session = make(tmp_path / "out", Cramped(40), table=table, study=protocol(batch_tokens=1))
+    assert session.exclusions["stimulus"].tolist() == ["s5"]
     assert parts(tmp_path / "out") == []
-    subject = Cramped(1000)
-    resumed = make(tmp_path / "out", subject, table=table)
-    assert subject.seen == 3
-    assert values(resumed) == values(make(tmp_path / "whole", table=table))
+    assert misfits(tmp_path / "out") == []
+    rest = [label for label in table["stimulus"] if label != "s5"]
+    whole = make(tmp_path / "whole", table=table, study=protocol(batch_tokens=1))["resid_post"].compute()
+    recording = session["resid_post"].compute()
+    assert not recording["valid"].sel(stimulus="s5").any()
+    np.testing.assert_array_equal(recording.sel(stimulus=rest), whole.sel(stimulus=rest))
 
 
 def test_fault_36_other_errors_are_not_swallowed(tmp_path):

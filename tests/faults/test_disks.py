@@ -41,7 +41,7 @@ def fill(folder, left=0):
             file.write(bytes(4096))
 
 
-STEPS = [(acquisition, "put_made", 4), (manifest, "append_line", 3), (completion, "write_tables", 0)]
+STEPS = [(acquisition, "put_made", 2), (manifest, "append_line", 3), (completion, "write_tables", 0)]
 
 
 @pytest.mark.parametrize(("module", "name", "after"), [*STEPS, (completion, "write_json", 0)])
