@@ -8,7 +8,7 @@ from scipy.stats import kstest, rankdata
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 import neurosae as ns
-from neurosae.analysis.nuisance_models import nuisance_models, word_overlap
+from neurosae.analysis.nuisance_rdms import nuisance_models, word_overlap
 from neurosae.analysis.rdm_partials import rdm_regression
 from neurosae.arrays.distance import dissimilarity, triangle
 from neurosae.arrays.permutation import p_value

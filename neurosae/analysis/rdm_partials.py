@@ -43,7 +43,7 @@ def rdm_regression(
 ) -> xr.Dataset:
     """What each model explains of the similarity structure of each layer that the other models do not.
 
-    With nuisance models among the models (`neurosae.analysis.nuisance_models.nuisance_models`) this is
+    With nuisance models among the models (`neurosae.analysis.nuisance_rdms.nuisance_models`) this is
     partial RSA. The entries d = b_0 + sum b_k m_k + e, over pairs of stimuli of different units, are replaced
     by their ranks first.
 

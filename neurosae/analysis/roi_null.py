@@ -72,8 +72,8 @@ def _contrast_of(roi: xr.Dataset) -> str:
     rule, test = str(roi.attrs.get("rule", "")), str(roi.attrs.get("test", ""))
     if "of" in rule.split() or not roi.attrs.get("contrast") or "layer" in rule:
         raise DesignError(
-            f"an ROI by the rule {rule!r} cannot be localized anew; with responses each ROI must come from one "
-            "contrast, over all layers. Leave responses out to compare with random sets."
+            f"an ROI by the rule {rule!r} cannot be localized anew; with responses each ROI must come from "
+            "one contrast, over all layers. Leave responses out to compare with random sets."
         )
     if _RERUN.get(test, test) not in TESTS:
         raise DesignError(

@@ -25,8 +25,8 @@ def check_rois(rois: Sequence[xr.Dataset]) -> None:
         difference = space_difference(rois[0], roi)
         if difference:
             raise DesignError(
-                f"ROI {number} differs from ROI 0 in {difference}: features of different spaces are different "
-                "features. Combine and compare ROIs of the same subject, site, basis, layers and features."
+                f"ROI {number} differs from ROI 0 in {difference}: features of different spaces are "
+                "different features. Combine and compare ROIs of one subject, site, basis, layers and features."
             )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from neurosae.recording import plan
-from tests.faults.recordings import encoded, make
+from neurosae.recording.session import open_session
+from tests.faults.recordings import encoded, make, values
 
 
 def pytest_collection_modifyitems(items):
@@ -31,6 +32,12 @@ def templates(tmp_path_factory):
         shutil.copytree(folder / "raw", folder / "coded")
         encoded(folder / "coded")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recorded(templates):
+    """Every value of the session without codes, as bytes."""
+    return values(open_session(templates / "raw"))
 
 
 @pytest.fixture

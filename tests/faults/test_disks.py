@@ -46,9 +46,8 @@ STEPS = [(acquisition, "put_made", 2), (manifest, "append_line", 3), (completion
 
 @pytest.mark.parametrize(("module", "name", "after"), [*STEPS, (completion, "write_json", 0)])
 def test_fault_04_a_disk_that_fills_up_is_named_and_the_run_goes_on_later(
-    tmp_path, monkeypatch, module, name, after
+    recorded, monkeypatch, module, name, after
 ):
-    whole = values(make(tmp_path / "whole"))
     step, calls = getattr(module, name), []
 
     def filling(*args, **kwargs):
@@ -68,7 +67,7 @@ def test_fault_04_a_disk_that_fills_up_is_named_and_the_run_goes_on_later(
         kept = sum(len(manifest.entries(disk / "out" / site, "shard")) for site in ("resid_post", "mlp_post"))
         assert kept >= min(after, 8)
         (disk / "ballast").unlink()
-        assert values(make(disk / "out")) == whole
+        assert values(make(disk / "out")) == recorded
         assert damaged(disk / "out") == []
 
 

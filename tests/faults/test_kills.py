@@ -16,7 +16,7 @@ from neurosae.subject.toy import ToySubject
 from tests.faults.recordings import Never, command, die, killed, make, parts, stimuli, values
 from tests.studies import write_study
 
-N_KILLS = int(os.environ.get("NEUROSAE_KILLS", "10"))
+N_KILLS = int(os.environ.get("NEUROSAE_KILLS", "4"))
 
 
 def check_no_partial_shard(folder):
@@ -55,14 +55,13 @@ MOMENTS = [
 
 @pytest.mark.parametrize(("module", "name"), MOMENTS)
 def test_fault_02_a_kill_between_two_steps_repeats_no_shard_and_loses_none(
-    tmp_path, monkeypatch, module, name
+    recorded, tmp_path, monkeypatch, module, name
 ):
-    whole = values(make(tmp_path / "whole"))
     with monkeypatch.context() as patch:
         patch.setattr(module, name, die)
         assert killed(lambda: make(tmp_path / "out")) == -signal.SIGKILL
     check_no_partial_shard(tmp_path / "out")
-    assert values(make(tmp_path / "out")) == whole
+    assert values(make(tmp_path / "out")) == recorded
     for site in ("resid_post", "mlp_post"):
         entries = manifest.read_manifest(tmp_path / "out" / site)
         named = [entry["shard"] for entry in entries if "shard" in entry]
