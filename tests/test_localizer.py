@@ -7,6 +7,7 @@ import xarray as xr
 from neurosae.analysis import localizer
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.localizer import cross_localize, localize, roi_responses
+from neurosae.analysis.selection import RULES
 from neurosae.errors import ContrastError, DesignError
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 
@@ -295,3 +296,53 @@ def test_folds_with_too_few_units_are_refused():
 def test_unknown_conditions_are_refused():
     with pytest.raises(ContrastError, match="'c'"):
         cross_localize(noise(), "a > c")
+
+
+def reversed_half(n=30, seed=0):
+    """Three features prefer a, three prefer b, all in the second layer."""
+    data = noise(n, seed=seed)
+    data.values[:n, 1, :3] += 1.5
+    data.values[:n, 1, 3:6] -= 1.5
+    return data
+
+
+def test_per_layer_takes_a_share_of_each_layer_and_skips_layers_without_valid_features():
+    roi = localize(a_map(STAT), n=1, per_layer=True)
+    assert members(roi) == [(0, 1), (1, 1)]
+    assert roi.attrs["rule"] == "n = 1, positive, per layer"
+    silent = np.vstack([STAT, np.full((1, 4), np.nan)])
+    assert members(localize(a_map(silent), fraction=0.5, per_layer=True)) == [(0, 1), (0, 3), (1, 1), (1, 2)]
+
+
+def test_absolute_rule_turns_reversed_features_and_signed_rule_leaves_them():
+    found = {rule: cross_localize(reversed_half(), "a > b", fraction=0.02, rule=rule) for rule in RULES}
+    assert int(found["absolute"]["member"].sel(feature=slice(0, 5), layer=6).sum()) >= 11
+    assert not found["signed"]["member"].sel(feature=slice(3, 5), layer=6).any()
+    assert float(found["absolute"]["effect"]) > 0.8
+    assert float(found["absolute"]["p"]) == 0.001
+    per_layer = found["per_layer"]["n_selected"]
+    assert (per_layer == 2).all()
+    assert (found["absolute_per_layer"]["n_selected"] == 2).all()
+
+
+@pytest.mark.parametrize("rule", ["absolute", "per_layer"])
+def test_held_out_p_of_each_rule_is_uniform_in_noise(monkeypatch, rule):
+    monkeypatch.setattr(localizer, "N_PERMUTATIONS", 39)
+    monkeypatch.setattr(localizer, "N_SPLITS", 1)
+    rng = np.random.default_rng(1)
+    p, dice, chance = [], [], []
+    for seed in range(80):
+        values = rng.standard_normal((40, 2, 30)) + rng.standard_normal((40, 1, 1))
+        found = cross_localize(
+            responses(values, np.tile(["a", "b"], 20)), "a > b", fraction=0.1, rule=rule, seed=seed
+        )
+        p.append(float(found["p"]))
+        dice.append(float(found["dice"]))
+        chance.append(float(found["dice_chance"]))
+    assert 0.03 <= np.mean(np.array(p) <= 0.1) <= 0.18  # three standard errors of 80 runs are .1
+    assert np.mean(dice) == pytest.approx(np.mean(chance), abs=0.05)
+
+
+def test_unknown_rules_are_refused():
+    with pytest.raises(DesignError, match="rule 'best' is unknown"):
+        cross_localize(noise(), "a > b", rule="best")

@@ -14,6 +14,7 @@ from neurosae.analysis.contrast_inference import (
     is_alive,
     t_map,
 )
+from neurosae.analysis.selection import SelectionRule
 from neurosae.arrays.effect_size import noncentrality_ci, small_sample_factor
 from neurosae.errors import DesignError
 from neurosae.schema.names import LAYER, STIMULUS, UNITS_BASIS
@@ -75,36 +76,14 @@ def fold_map(layers: list[np.ndarray], fold: Fold) -> np.ndarray:
     )
 
 
-def top_members(stat: np.ndarray, n: int) -> np.ndarray:
-    """The n largest statistics, NaN last, ties by position: bool of the same shape."""
-    order = np.argsort(np.where(np.isnan(stat), np.inf, -stat), axis=None, kind="stable")
-    member = np.zeros(stat.size, dtype=bool)
-    member[order[:n]] = True
-    return member.reshape(stat.shape)
-
-
-def n_of_fraction(fraction: float, n_tested: int) -> int:
-    """Number of features in a share of those tested, at least one.
-
-    Raises
-    ------
-    DesignError
-        If ``fraction`` is not in (0, 1], or no feature was tested.
-    """
-    if not 0 < fraction <= 1:
-        raise DesignError(f"fraction is {fraction}; it must lie above 0 and at most at 1.")
-    if n_tested == 0:
-        raise DesignError("no feature is valid, so none can be selected; are the responses constant?")
-    return max(1, round(fraction * n_tested))
-
-
-def roi_response(layers: list[np.ndarray], fold: Fold, member: np.ndarray) -> np.ndarray:
+def roi_response(layers: list[np.ndarray], fold: Fold, weights: np.ndarray) -> np.ndarray:
     """Mean response of a fold's ROI in the rows it did not train on, in training SD: (held-out rows,)."""
     total = np.zeros(int((~fold.train).sum()))
-    for values, mean, sd, chosen in zip(layers, fold.mean, fold.sd, member, strict=True):
+    for values, mean, sd, weight in zip(layers, fold.mean, fold.sd, weights, strict=True):
+        chosen = weight != 0
         if chosen.any():
-            total += ((values[~fold.train][:, chosen] - mean[chosen]) / sd[chosen]).sum(axis=1)
-    return total / member.sum()
+            total += ((values[~fold.train][:, chosen] - mean[chosen]) / sd[chosen]) @ weight[chosen]
+    return total / np.count_nonzero(weights)
 
 
 def averaged_layers(responses: xr.DataArray, design: Design) -> list[np.ndarray]:
@@ -117,10 +96,9 @@ def averaged_layers(responses: xr.DataArray, design: Design) -> list[np.ndarray]
     return layers
 
 
-def fold_members(layers: list[np.ndarray], fold: Fold, fraction: float) -> np.ndarray:
-    """Features a fold selects on its training rows: (L, F) bool, the top share over all layers."""
-    stat = fold_map(layers, fold)
-    return top_members(stat, n_of_fraction(fraction, int(np.isfinite(stat).sum())))
+def fold_weights(layers: list[np.ndarray], fold: Fold, rule: SelectionRule, fraction: float) -> np.ndarray:
+    """Features a fold selects on its training rows, (L, F) int8: 0, 1, or -1 for effects reversed."""
+    return rule.weights(fold_map(layers, fold), fraction)
 
 
 def split_half(
@@ -129,25 +107,31 @@ def split_half(
     *,
     test: str,
     basis: str,
+    rule: SelectionRule,
     fraction: float,
     seeds: np.ndarray,
 ) -> dict[str, float]:
     """Agreement of maps from random halves of the units, averaged over one split for each seed.
 
     r correlates the two maps; Spearman-Brown 2r/(1+r) is the reliability of a map of all units; Dice is the
-    overlap of the top features, k/m by chance for k of m.
+    overlap of the selected features, k/m by chance for k of m.
     """
     found = []
     for seed in seeds:
         half = assign_folds(design, 2, seed=int(seed))
         maps = [fold_map(layers, fit_fold(layers, design, half == h, test, basis)) for h in (0, 1)]
-        both = np.isfinite(maps[0]) & np.isfinite(maps[1])
-        first, second = maps[0][both], maps[1][both]
-        n = n_of_fraction(fraction, len(first))
-        shared = (top_members(first, n) & top_members(second, n)).sum()
-        found.append((_correlation(first, second), shared / n, n / len(first)))
+        found.append(agreement(*maps, rule, fraction))
     r, dice, chance = np.mean(found, axis=0).tolist()
     return {"split_half_r": r, "split_half_r_sb": 2 * r / (1 + r), "dice": dice, "dice_chance": chance}
+
+
+def agreement(
+    first: np.ndarray, second: np.ndarray, rule: SelectionRule, fraction: float
+) -> tuple[float, float, float]:
+    """Correlation of two maps (L, F), Dice index of what they select, and that by chance."""
+    both = np.isfinite(first) & np.isfinite(second)
+    first, second = np.where(both, first, np.nan), np.where(both, second, np.nan)
+    return _correlation(first[both], second[both]), *rule.dice(first, second, fraction)
 
 
 def held_out_effect(response: np.ndarray, design: Design) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 from neurosae.analysis.contrast_design import Design
 from neurosae.analysis.contrast_inference import ENOUGH, exchangeable, null_form
 from neurosae.analysis.held_out import Fold
+from neurosae.analysis.selection import SelectionRule
 from neurosae.arrays.contrast_null import FEATURES, relabeled_statistics, unit_norm
 from neurosae.arrays.permutation import Relabelings, exceedance_p, relabel, sign_flips
 
@@ -25,7 +26,8 @@ def held_out_p(
     layers: list[np.ndarray],
     design: Design,
     folds: list[Fold],
-    members: list[np.ndarray],
+    weights: list[np.ndarray],
+    rule: SelectionRule,
     draws: Relabelings,
 ) -> float:
     """How often selection and test, repeated with exchanged labels, give as large a held-out |t|.
@@ -34,7 +36,8 @@ def held_out_p(
     ----------
     layers : L arrays (R, F), rows of the design
     folds : what each fold learned from its training rows
-    members : (L, F) bool for each fold, selected with the observed labels
+    weights : (L, F) for each fold, 0 where the observed labels do not select
+    rule : by which features were selected
     draws : from `relabelings_within`
 
     Returns
@@ -47,8 +50,9 @@ def held_out_p(
     observed = np.ones(design.n_units, dtype=int) if design.is_paired else design.cells
     rows = np.vstack([observed, draws.labels])
     response = np.empty((len(rows), len(design.cells)))
-    for fold, member in zip(folds, members, strict=True):
-        response[:, ~fold.train] = _null_responses(layers, design, fold, int(member.sum()), rows)
+    for fold, weight in zip(folds, weights, strict=True):
+        n_selected = np.count_nonzero(weight, axis=1)
+        response[:, ~fold.train] = _null_responses(layers, design, fold, rule, n_selected, rows)
     t = np.abs(_held_out_t(response, design, rows))
     n_exceeding = np.count_nonzero(t[1:] >= t[0] * (1 - _SLACK))
     return float(exceedance_p(np.array(n_exceeding), len(draws), exact=draws.exact))
@@ -62,15 +66,20 @@ def relabelings_within(design: Design, folds: np.ndarray, n_permutations: int, *
 
 
 def _null_responses(
-    layers: list[np.ndarray], design: Design, fold: Fold, n_selected: int, rows: np.ndarray
+    layers: list[np.ndarray],
+    design: Design,
+    fold: Fold,
+    rule: SelectionRule,
+    n_selected: np.ndarray,
+    rows: np.ndarray,
 ) -> np.ndarray:
     """Mean held-out response of what each labelling selects: (P, held-out rows)."""
     size = max(1, _ELEMENTS // sum(values.shape[1] for values in layers))
     blocks = []
     for start in range(0, len(rows), size):
         maps = _null_maps(layers, design, fold, rows[start : start + size])
-        chosen = np.argpartition(maps, -n_selected, axis=1)[:, -n_selected:]
-        blocks.append(_total_response(layers, fold, chosen) / n_selected)
+        chosen = rule.columns(maps, n_selected)
+        blocks.append(_total_response(layers, fold, chosen, rule.signs(maps, chosen)) / n_selected.sum())
     return np.concatenate(blocks)
 
 
@@ -90,7 +99,9 @@ def _null_maps(layers: list[np.ndarray], design: Design, fold: Fold, rows: np.nd
     return maps
 
 
-def _total_response(layers: list[np.ndarray], fold: Fold, chosen: np.ndarray) -> np.ndarray:
+def _total_response(
+    layers: list[np.ndarray], fold: Fold, chosen: np.ndarray, signs: np.ndarray
+) -> np.ndarray:
     """Sum over the chosen features of the scaled held-out responses: (relabelings, held-out rows)."""
     n_features = layers[0].shape[1]
     total = np.zeros((len(chosen), int((~fold.train).sum())))
@@ -98,7 +109,7 @@ def _total_response(layers: list[np.ndarray], fold: Fold, chosen: np.ndarray) ->
         first = layer * n_features
         member = np.zeros((len(chosen), n_features), dtype=np.float32)
         rows, columns = np.nonzero((chosen >= first) & (chosen < first + n_features))
-        member[rows, chosen[rows, columns] - first] = 1
+        member[rows, chosen[rows, columns] - first] = signs[rows, columns]
         used = member.any(axis=0)
         scaled = (values[~fold.train][:, used] - fold.mean[layer, used]) / fold.sd[layer, used]
         total += member[:, used] @ scaled.T.astype(np.float32)

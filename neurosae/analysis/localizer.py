@@ -9,14 +9,13 @@ from neurosae.analysis.held_out import (
     assign_folds,
     averaged_layers,
     fit_fold,
-    fold_members,
+    fold_weights,
     held_out_effect,
-    n_of_fraction,
     roi_response,
     split_half,
-    top_members,
 )
 from neurosae.analysis.held_out_null import held_out_p, relabelings_within
+from neurosae.analysis.selection import n_of_fraction, selection_rule, top_members
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS, UNITS_BASIS
 from neurosae.schema.provenance import with_step
@@ -34,6 +33,7 @@ def localize(
     n: int | None = None,
     q: float | None = None,
     absolute: bool = False,
+    per_layer: bool = False,
 ) -> xr.Dataset:
     """Choose the features that a contrast map singles out.
 
@@ -44,6 +44,7 @@ def localize(
     n : this many features
     q : all features with a corrected p of at most ``q`` and a positive statistic
     absolute : go by the size of the statistic, whatever its sign
+    per_layer : take ``fraction`` or ``n`` from each layer that has valid features
 
     Returns
     -------
@@ -74,14 +75,15 @@ def localize(
         raise DesignError(f"give exactly one of fraction, n and q; got {sorted(given) or 'none'}.")
     score = np.where(cmap["valid"].values, cmap["stat"].values, np.nan)
     score = np.abs(score) if absolute else score
-    member = _below(cmap, score, q) if q is not None else top_members(score, _wanted(score, fraction, n))
+    member = _below(cmap, score, q) if q is not None else _top(score, fraction, n, per_layer)
     [(name, value)] = given.items()
     kept = {
         key: cmap.attrs[key] for key in ("contrast", "test", "unit", "site", "basis") if key in cmap.attrs
     }
-    attrs = {**kept, "rule": f"{name} = {value}, {'absolute' if absolute else 'positive'}"}
+    rule = f"{name} = {value}, {'absolute' if absolute else 'positive'}"
+    attrs = {**kept, "rule": f"{rule}, per layer" if per_layer else rule}
     attrs["n_selected"] = int(member.sum())
-    attrs |= with_step(cmap, "localize", **{name: value}, absolute=absolute)
+    attrs |= with_step(cmap, "localize", **{name: value}, absolute=absolute, per_layer=per_layer)
     dims = (LAYER, FEATURE)
     roi = xr.Dataset(
         {
@@ -92,6 +94,16 @@ def localize(
         attrs=attrs,
     )
     return roi
+
+
+def _top(score: np.ndarray, fraction: float | None, n: int | None, per_layer: bool) -> np.ndarray:
+    if not per_layer or not np.isfinite(score).any():
+        return top_members(score, _wanted(score, fraction, n))
+    rows = [
+        top_members(row, _wanted(row, fraction, n)) if np.isfinite(row).any() else np.zeros(len(row), bool)
+        for row in score
+    ]
+    return np.stack(rows)
 
 
 def _wanted(score: np.ndarray, fraction: float | None, n: int | None) -> int:
@@ -187,6 +199,7 @@ def cross_localize(
     contrast: str,
     *,
     fraction: float = 0.01,
+    rule: str = "signed",
     folds: int = 2,
     test: str = "auto",
     unit: str = "auto",
@@ -194,8 +207,9 @@ def cross_localize(
 ) -> xr.Dataset:
     """Measure an ROI where it was not selected: choose features on some units, test them on the others.
 
-    In each fold the training units choose the top ``fraction`` of valid features over all layers. The ROI's
-    response of a held-out unit is the mean of (y - training mean) / training SD over the members. p counts
+    In each fold the training units choose the top ``fraction`` of valid features. The ROI's response of a
+    held-out unit is the mean of (y - training mean) / training SD over the members; where features are chosen
+    by the size of their effect, those with a negative one in training count with the opposite sign. p counts
     how often the whole procedure, selection included, gives as large a |t| after labels were exchanged within
     folds (or, in paired designs, signs of units flipped).
 
@@ -204,6 +218,8 @@ def cross_localize(
     responses : DataArray (stimulus, layer, feature), finite
     contrast : such as ``"A > B"``
     fraction : share of valid features in the ROI
+    rule : ``"signed"``, the largest statistics over all layers; ``"absolute"``, the largest in size;
+        ``"per_layer"`` and ``"absolute_per_layer"``, this share of each layer
     folds : number of parts of the units; the widest units (families) stay whole
     test, unit : as in `neurosae.analysis.contrast.contrast_map`
     seed : root of the random numbers
@@ -237,21 +253,21 @@ def cross_localize(
     >>> round(float(held_out["effect"]), 1), float(held_out["p"]), int(held_out["n_units"])
     (1.0, 0.001, 40)
     """
-    basis = str(responses.attrs.get("basis", UNITS_BASIS))
+    basis, chooser = str(responses.attrs.get("basis", UNITS_BASIS)), selection_rule(rule)
     design = contrast_design(stimulus_table(responses), contrast, unit=unit)
     layers = averaged_layers(responses, design)
     fold_of = assign_folds(design, folds, seed=seed)
     fitted = [fit_fold(layers, design, fold_of != fold, test, basis) for fold in range(folds)]
-    members = [fold_members(layers, fold, fraction) for fold in fitted]
+    weights = [fold_weights(layers, fold, chooser, fraction) for fold in fitted]
     response = np.empty(len(fold_of))
-    for fold, member in zip(fitted, members, strict=True):
-        response[~fold.train] = roi_response(layers, fold, member)
+    for fold, weight in zip(fitted, weights, strict=True):
+        response[~fold.train] = roi_response(layers, fold, weight)
     draws = relabelings_within(design, fold_of, N_PERMUTATIONS, seed=seed)
     seeds = np.random.SeedSequence(seed).generate_state(N_SPLITS)
     scalars = {
         **held_out_effect(response, design),
-        "p": held_out_p(layers, design, fitted, members, draws),
-        **split_half(layers, design, test=test, basis=basis, fraction=fraction, seeds=seeds),
+        "p": held_out_p(layers, design, fitted, weights, chooser, draws),
+        **split_half(layers, design, test=test, basis=basis, rule=chooser, fraction=fraction, seeds=seeds),
     }
     chosen = choose_test(design, test, basis)
     attrs = {
@@ -261,14 +277,16 @@ def cross_localize(
         "scheme": f"{scheme_of(chosen)}, within folds, selection repeated",
         "n_permutations": len(draws),
         "fraction": fraction,
+        "rule": rule,
         "seed": seed,
         "site": str(responses.attrs.get("site", "")),
         "basis": basis,
     }
     attrs |= with_step(
-        responses, "cross_localize", contrast=contrast, fraction=fraction, folds=folds, seed=seed
+        responses, "cross_localize", contrast=contrast, fraction=fraction, rule=rule, folds=folds, seed=seed
     )
-    result = _labelled(responses, design, np.stack(members), response, fold_of, scalars).assign_attrs(attrs)
+    members = np.stack(weights) != 0
+    result = _labelled(responses, design, members, response, fold_of, scalars).assign_attrs(attrs)
     seen = responses.isel({LAYER: slice(0, 1), STIMULUS: design.used})
     return with_seen(result, unit_keys(seen, design.unit))
 

@@ -8,8 +8,8 @@ import xarray as xr
 from neurosae.analysis.averaging import average_units
 from neurosae.analysis.contrast_design import Design, contrast_design
 from neurosae.analysis.contrast_inference import TESTS, ContrastTest, choose_test, is_alive, t_map
-from neurosae.analysis.held_out import top_members
 from neurosae.analysis.roi_space import members_of, space_difference
+from neurosae.analysis.selection import top_members
 from neurosae.arrays.permutation import Relabelings, orders, p_value
 from neurosae.errors import DesignError
 from neurosae.protocol.contrast import parse_contrast

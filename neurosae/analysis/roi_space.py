@@ -26,7 +26,7 @@ def check_rois(rois: Sequence[xr.Dataset]) -> None:
         if difference:
             raise DesignError(
                 f"ROI {number} differs from ROI 0 in {difference}: features of different spaces are "
-                "different features. Combine and compare ROIs of one subject, site, basis, layers and features."
+                "different features. Take ROIs of one subject, site, basis, layers and features."
             )
 
 

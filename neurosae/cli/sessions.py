@@ -54,7 +54,7 @@ def record(
 
 def merge(session: SessionPath, as_json: AsJson = False) -> None:
     """Finish a session whose shares were recorded by several processes."""
-    _say_session(ns.report.merge(session), as_json=as_json)
+    _say_session(ns.merge(session), as_json=as_json)
 
 
 def _say_session(session: "Session", *, as_json: bool) -> None:

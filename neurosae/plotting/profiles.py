@@ -51,6 +51,8 @@ def plot_layer_profile(
             label="95 % interval",
         )
     ax.plot(layers, values, color=color, marker="o", ms=3, label=str(values.attrs.get("long_name", variable)))
+    if len(layers) == 1:
+        _single_layer(ax, result, variable, color)
     _null_lines(ax, result, layers)
     _mark_significant(ax, result, layers, alpha)
     ax.set(xlabel="layer", ylabel=label_of(values))
@@ -58,16 +60,44 @@ def plot_layer_profile(
     return ax
 
 
+def _single_layer(ax: Axes, result: xr.Dataset, variable: str, color: str) -> None:
+    """A band over one layer has no width: a bar in its place, and the layer alone on the axis."""
+    layer = result[LAYER].values[0]
+    if f"{variable}_lo" in result:
+        ax.vlines(layer, result[f"{variable}_lo"], result[f"{variable}_hi"], color=color, lw=4, alpha=0.3)
+    ax.set_xticks([layer])
+    ax.set_xlim(layer - 1, layer + 1)
+
+
 def _null_lines(ax: Axes, result: xr.Dataset, layers: np.ndarray) -> None:
     mean = next(
         (name for name in ("chance", "null_mean") if name in result and result[name].dims == (LAYER,)), None
     )
     if mean is not None:
-        ax.plot(layers, result[mean], color=QUIET, ls="--", lw=1, label="mean under permutation")
+        ax.plot(
+            layers,
+            result[mean],
+            color=QUIET,
+            ls="--",
+            lw=1,
+            marker=_dash(layers),
+            label="mean under permutation",
+        )
     if "null_hi" in result and result["null_hi"].dims == (LAYER,):
         ax.plot(
-            layers, result["null_hi"], color=QUIET, ls=":", lw=1, label="95th percentile under permutation"
+            layers,
+            result["null_hi"],
+            color=QUIET,
+            ls=":",
+            lw=1,
+            marker=_dash(layers),
+            label="95th percentile under permutation",
         )
+
+
+def _dash(layers: np.ndarray) -> str:
+    """A marker for lines through a single layer, which would not be seen."""
+    return "_" if len(layers) == 1 else ""
 
 
 def _mark_significant(ax: Axes, result: xr.Dataset, layers: np.ndarray, alpha: float) -> None:

@@ -33,6 +33,9 @@ SAMPLED = 64
 
 STIMULI_AT_ONCE = 256
 
+CODE_BYTES = 15
+"""Room for one code: in its shard, in the file by feature, and while that is written."""
+
 
 def encode_session(
     session: Session, dictionaries: Sequence[Dictionary], progress: Progress | None
@@ -69,7 +72,7 @@ def _write(session: Session, dictionary: Dictionary, progress: Progress | None) 
     entry = described(dictionary, _stored_fit(store, tables, layer, dictionary))
     header = read_header(session.path)
     folder, attrs = session.path / entry["folder"], code_file_attrs(header, entry)
-    check_free_space(folder, int(5 * entry["l0"] * store.bounds[-1]) if np.isfinite(entry["l0"]) else 0)
+    check_free_space(folder, int(CODE_BYTES * entry["l0"] * store.bounds[-1]) if entry["l0"] > 0 else 0)
     _check_same(folder, attrs)
     for place in (folder, folder / "shards"):
         sweep_parts(place)

@@ -84,7 +84,8 @@ def padded_fields(tables: Tables, *, mask: bool) -> dict[str, np.ndarray]:
     fields = {}
     for name, filler in (_PADDING | _PADDING_TEXT).items():
         if name in rows:
-            fields[name] = np.full(shape, filler, dtype=rows[name].dtype)
+            dtype = np.int32 if rows[name].dtype.kind == "i" else rows[name].dtype
+            fields[name] = np.full(shape, filler, dtype=dtype)
             fields[name][place] = rows[name]
     fields["token_str"] = fields.pop("token")
     valid = np.zeros(shape, dtype=bool)

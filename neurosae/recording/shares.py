@@ -52,9 +52,7 @@ def check_share(share: Share | None, *, overwrite: bool = False, client: object 
         return
     number, n_shares = share
     if not 1 <= number <= n_shares:
-        raise StorageError(
-            f"share {number} of {n_shares} is given; shares are numbered from 1."
-        )
+        raise StorageError(f"share {number} of {n_shares} is given; shares are numbered from 1.")
     if overwrite:
         raise StorageError(
             "a share cannot overwrite a session: it would remove what the others make. Remove that first."

@@ -1,7 +1,6 @@
 """The study runner and the self-contained HTML report."""
 
 from neurosae.protocol.models import json_schema
-from neurosae.recording.shares import merge
 from neurosae.report.page import load_findings, write_report
 from neurosae.report.study import (
     StudyPlan,
@@ -25,7 +24,6 @@ __all__ = [
     "diagnose",
     "json_schema",
     "load_findings",
-    "merge",
     "not_run",
     "open_study",
     "record_study",

@@ -16,7 +16,7 @@ from neurosae.plotting import (
 )
 from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
 from neurosae.recording.sparse import SparseRecording
-from neurosae.report.context import Study
+from neurosae.report.context import Basis, Study
 from neurosae.report.figures import Picture, picture
 from neurosae.report.findings import (
     Finding,
@@ -28,10 +28,8 @@ from neurosae.report.findings import (
 )
 from neurosae.report.prose import say
 from neurosae.report.section import Section, Table
-from neurosae.report.steps import most_selective
+from neurosae.report.steps import ALPHA, most_selective
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
-
-ALPHA = 0.05
 
 
 def contrast_section(study: Study, table: ContrastPlan) -> Section:
@@ -59,7 +57,7 @@ def contrast_section(study: Study, table: ContrastPlan) -> Section:
     roi = study.shelf.dataset(f"roi-{table.name}") if table.localize else None
     overview = picture(plot_contrast_map(cmap, roi=roi), say("map_caption", cmap=cmap), wide=True)
     return Section(
-        f"Contrast: {table.contrast}",
+        f"Contrast: {table.contrast}{_of(table)}",
         f"contrast-{table.name}",
         (text, *more),
         pictures=(overview, *pictures),
@@ -104,6 +102,11 @@ def _strip(study: Study, table: ContrastPlan, layer: int, feature: int) -> Axes:
     return plot_token_strip(recording, stimuli=chosen[:6], layer=layer, feature=feature)
 
 
+def _of(table: Basis) -> str:
+    """What a title adds where codes are analysed and not the model's own units."""
+    return f", codes of {table.dictionary}" if table.dictionary else ""
+
+
 def rsa_section(study: Study, table: RsaPlan) -> Section:
     """The RDM, its fit to the category model, and the category index over layers."""
     category = study.shelf.dataset(f"category_rsa-{table.name}")
@@ -129,7 +132,7 @@ def rsa_section(study: Study, table: RsaPlan) -> Section:
         picture(plot_rdm(at_layer, by=table.condition), say("rdm_caption", table=table, layer=layer)),
     )
     findings = (finding, fitted)
-    title = f"RSA: {table.name} ({table.index})"
+    title = f"RSA: {table.name} ({table.index}){_of(table)}"
     return Section(title, f"rsa-{table.name}", (text,), pictures=pictures, findings=findings)
 
 
@@ -162,7 +165,7 @@ def selectivity_section(study: Study, table: SelectivityPlan) -> Section:
         for layer, feature in chosen
     ]
     return Section(
-        f"Selectivity: {table.name} ({table.index})",
+        f"Selectivity: {table.name} ({table.index}){_of(table)}",
         f"selectivity-{table.name}",
         (text,),
         tuple(_top_table(study, table.name, layer, feature) for layer, feature in chosen),
@@ -196,7 +199,9 @@ def decoding_section(study: Study, table: DecodingPlan) -> Section:
     """How well conditions are decoded from held-out units, by layer."""
     decoding = study.shelf.dataset(f"decode-{table.name}")
     layer = half_depth(decoding)
-    finding = layer_finding(f"decoding of {table.condition}", "AUROC", decoding, "auroc", headline=True)
+    finding = layer_finding(
+        f"decoding of {table.condition}{_of(table)}", "AUROC", decoding, "auroc", headline=True
+    )
     text = say(
         "decoding",
         table=table,
@@ -208,5 +213,5 @@ def decoding_section(study: Study, table: DecodingPlan) -> Section:
         passed=int((decoding["p_adjusted"] <= ALPHA).sum()),
     )
     figure = picture(plot_decoding(decoding), say("decoding_caption"))
-    title = f"Decoding: {table.condition}"
+    title = f"Decoding: {table.condition}{_of(table)}"
     return Section(title, f"decoding-{table.name}", (text,), pictures=(figure,), findings=(finding,))

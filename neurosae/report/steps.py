@@ -21,6 +21,7 @@ from neurosae.report.context import Study
 from neurosae.schema.names import FEATURE, LAYER
 from neurosae.subject.interface import Subject
 
+ALPHA = 0.05
 SHOWN_FEATURES = 4
 """How many of the most selective features the report draws tuning curves for."""
 
@@ -130,13 +131,17 @@ def _selectivity(study: Study, table: SelectivityPlan) -> None:
 
 
 def most_selective(index: xr.Dataset, n: int = SHOWN_FEATURES) -> list[tuple[int, int]]:
-    """Layer and feature of the ``n`` most selective features, one for each preferred condition in turn."""
-    score = index["selectivity"].stack(cell=(LAYER, FEATURE))
-    order = np.argsort(-np.nan_to_num(score.values, nan=-np.inf), kind="stable")
-    preferred = index["preferred"].stack(cell=(LAYER, FEATURE)).values[order]
+    """Layer and feature of the ``n`` most selective features, one for each preferred condition in turn.
+
+    Those that pass come first, and of equals those with the larger AUROC: a feature that fires once is
+    wholly selective, and says nothing.
+    """
+    cells = index[["selectivity", "auroc", "q_fdr", "preferred"]].stack(cell=(LAYER, FEATURE))
+    score, area = (np.nan_to_num(cells[name].values, nan=-np.inf) for name in ("selectivity", "auroc"))
+    order = np.lexsort((-area, -score, ~(cells["q_fdr"].values <= ALPHA)))
+    preferred = cells["preferred"].values[order]
     first = [order[np.flatnonzero(preferred == name)[0]] for name in sorted(set(preferred[: 50 * n])) if name]
-    cells = [score["cell"].values[cell] for cell in first[:n]]
-    return [(int(layer), int(feature)) for layer, feature in cells]
+    return [(int(layer), int(feature)) for layer, feature in cells["cell"].values[first[:n]]]
 
 
 def _decoding(study: Study, table: DecodingPlan) -> None:
