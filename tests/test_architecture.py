@@ -22,6 +22,7 @@ HOMES = {
     "rsatoolbox": ("analysis", "export"),
     "matplotlib": ("plotting", "report"),
     "netCDF4": ("recording",),
+    "distributed": ("recording",),
     "pydantic": ("protocol",),
     "jinja2": ("report",),
     "typer": ("cli",),
@@ -35,6 +36,7 @@ HEAVY = (
     "nilearn",
     "rsatoolbox",
     "matplotlib",
+    "distributed",
 )
 
 

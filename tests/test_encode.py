@@ -11,7 +11,7 @@ from neurosae.protocol.models import Protocol
 from neurosae.recording import encode_session as module
 from neurosae.recording.code_store import index_codes, open_codes
 from neurosae.recording.codes import encoded, rounded
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.manifest import entries
 from neurosae.recording.portable import check_portable
 from neurosae.recording.runner import record

@@ -14,7 +14,7 @@ from neurosae.dictionary.toy import ToyDictionary
 from neurosae.export.layer_files import RECIPES
 from neurosae.protocol.models import Protocol
 from neurosae.recording import plan
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.runner import record
 from neurosae.subject.toy import ToySubject
 

@@ -12,7 +12,7 @@ from neurosae.analysis.nuisance_rdms import nuisance_models, word_overlap
 from neurosae.analysis.rdm_partials import rdm_regression
 from neurosae.arrays.distance import dissimilarity, triangle
 from neurosae.arrays.permutation import p_value
-from neurosae.arrays.rdm_regression import rdm_regression_null
+from neurosae.arrays.rdm_partialling import rdm_regression_null
 from neurosae.errors import DesignError
 from neurosae.testing import planted_responses
 from tests.responses import families, labelled

@@ -12,7 +12,7 @@ from neurosae.errors import DictionaryError, ProtocolError, StorageError
 from neurosae.protocol.load import load_protocol
 from neurosae.protocol.models import Protocol
 from neurosae.recording import files, plan, portion
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.runner import record
 from neurosae.recording.upkeep import damaged
 from neurosae.subject.toy import ToySubject

@@ -18,11 +18,11 @@ from neurosae.dictionary.finish import (
     with_sink_features,
 )
 from neurosae.dictionary.load import load_dictionary
-from neurosae.dictionary.recipe import Recipe, load_recipe
 from neurosae.dictionary.remedies import ghost_grad_loss, resample
 from neurosae.dictionary.rows import batches, ordinary
 from neurosae.dictionary.training import fit, statistics
 from neurosae.errors import DictionaryError
+from neurosae.protocol.recipe import Recipe, load_recipe
 
 D_IN, WIDTH = 16, 32
 

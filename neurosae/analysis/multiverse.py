@@ -1,4 +1,4 @@
-"""One question under all defensible options: does the answer depend on how it was asked?
+"""One question under all defensible options, and whether the answer depends on how it was asked.
 
 Specifications share stimuli, so they are no replications of each other; the curve as a whole is tested by
 asking the same question with exchanged labels.

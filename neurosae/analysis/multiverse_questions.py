@@ -72,20 +72,16 @@ def _map(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -> An
 def _roi_contrast(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -> Answer:
     if asked.roi is None:
         raise DesignError(
-            "ask='contrast' needs roi=, features chosen on other stimuli; ask='localizer' chooses them itself."
+            "ask='contrast' needs roi=, features chosen on other stimuli; ask='localizer' chooses its own."
         )
     mean = roi_responses(responses, asked.roi)
     one = mean.expand_dims({LAYER: [0], FEATURE: [0]}).transpose(*RESPONSE_DIMS).assign_attrs(responses.attrs)
     cmap = _contrast(one, asked, chosen)
     # Ranks come with an AUROC; the curve needs one scale.
-    sized = _contrast(one, asked, {**chosen, "test": "welch"}) if "AUROC" in _scale(cmap) else cmap
+    is_g = cmap["es"].attrs["long_name"] == "Hedges g"
+    sized = cmap if is_g else _contrast(one, asked, {**chosen, "test": "welch"})
     values = [float(sized[name].item()) for name in ("es", "es_lo", "es_hi")]
     return Answer(*values, float(cmap["p_unc"].item()), int(cmap.attrs["n_units"]))
-
-
-def _scale(cmap: xr.Dataset) -> str:
-    is_share = cmap["es"].attrs["long_name"] != "Hedges g"
-    return "AUROC" if is_share else "Hedges g"
 
 
 def _contrast(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -> xr.Dataset:

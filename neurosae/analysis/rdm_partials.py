@@ -12,7 +12,7 @@ from neurosae.analysis.rdm_models import aligned_model
 from neurosae.arrays.distance import live_rows
 from neurosae.arrays.pairs import unit_entries
 from neurosae.arrays.permutation import p_value
-from neurosae.arrays.rdm_regression import (
+from neurosae.arrays.rdm_partialling import (
     rdm_regression_null,
     shared_variance,
     standardised,

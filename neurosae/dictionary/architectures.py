@@ -21,8 +21,8 @@ from sae_lens import (
 from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 from torch import Tensor
 
-from neurosae.dictionary.recipe import SPARSE, Recipe
 from neurosae.dictionary.remedies import ghost_grad_loss
+from neurosae.protocol.recipe import SPARSE, Recipe
 
 CLASSES: Mapping[str, tuple[type, type]] = {
     "standard": (StandardTrainingSAE, StandardTrainingSAEConfig),

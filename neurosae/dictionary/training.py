@@ -14,10 +14,10 @@ from sae_lens import SAETrainer
 from sae_lens.config import SAETrainerConfig
 
 from neurosae.dictionary.architectures import autoencoder
-from neurosae.dictionary.recipe import Recipe
 from neurosae.dictionary.remedies import resample
 from neurosae.dictionary.rows import batches, ordinary, sample
 from neurosae.errors import DictionaryError
+from neurosae.protocol.recipe import Recipe
 
 LOG, CHECKPOINT, RECIPE = "training.jsonl", "checkpoint", "recipe.json"
 LOG_EVERY = 50

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 
 from neurosae.plotting.style import ACCENT, INK, QUIET, axes, label_of, p_text, tidy
 
-_ROW = 0.075
-"""Height of one row of dots, in heights of the panel of effects."""
+_ROW = 0.16
+"""Height of one row of dots, in inches of a figure of 5.4 inches."""
 
 
 def plot_multiverse(result: xr.Dataset, *, alpha: float = 0.05, ax: Axes | None = None) -> Axes:
@@ -20,10 +20,11 @@ def plot_multiverse(result: xr.Dataset, *, alpha: float = 0.05, ax: Axes | None 
     ----------
     result : Dataset of ``multiverse``
     alpha : level at which effects are filled
+    ax : axes of a grid of subplots, by default those of a new figure
 
     Returns
     -------
-    Axes of the effects; the options are drawn in an inset beneath
+    Axes of the effects; the options are drawn in axes beneath, for which they make room
 
     Examples
     --------
@@ -52,12 +53,18 @@ def _effects(ax: Axes, result: xr.Dataset, shown: xr.Dataset, alpha: float) -> N
     if "median_lo" in result and np.isfinite(result["median_lo"]):
         low, high = float(result["median_lo"]), float(result["median_hi"])
         ax.axhspan(low, high, color=QUIET, alpha=0.2, lw=0)
-        ax.text(place[-1] + 0.5, high, "median with exchanged labels, 95 %", **_small("right", "bottom"))
+        ax.text(place[-1] + 0.6, low, "medians with exchanged labels (95 %)", **_small("right", "bottom"))
     ax.axhline(float(result.attrs.get("null_value", 0.0)), color=INK, lw=0.6)
     ax.vlines(place, shown["lo"].values, shown["hi"].values, color=QUIET, lw=1)
     ax.scatter(place[passed], effect[passed], s=18, color=ACCENT, zorder=3, label=f"p ≤ {alpha:g}")
     ax.scatter(
-        place[~passed], effect[~passed], s=18, facecolors="white", edgecolors=QUIET, zorder=3, label="p above"
+        place[~passed],
+        effect[~passed],
+        s=18,
+        facecolors="white",
+        edgecolors=QUIET,
+        zorder=3,
+        label=f"p > {alpha:g}",
     )
     ax.set(ylabel=label_of(shown["effect"]), xlim=(-0.7, len(place) - 0.3), xticks=[])
     ax.set_title(_title(result, len(place)), loc="left", fontsize="medium")
@@ -71,15 +78,17 @@ def _small(horizontal: str, vertical: str) -> dict[str, str]:
 def _title(result: xr.Dataset, n_answered: int) -> str:
     n_all = result.sizes["specification"]
     count = f"{n_all} specifications" if n_answered == n_all else f"{n_answered} of {n_all} specifications"
-    text = f"{result.attrs.get('question', '')}  {count}, median {float(result['median']):.2g}".strip()
+    text = f"{result.attrs.get('question', '')}: {count}, median {float(result['median']):.2g}".lstrip(": ")
     n_curves = int(result.attrs.get("n_curves", 0))
     return f"{text}, {p_text(float(result['median_p']), n_curves)}" if n_curves else text
 
 
 def _options(ax: Axes, shown: xr.Dataset, rows: list[tuple[str, str]]) -> None:
     """A dot for each option that a specification takes; options that vary together stand in one block."""
-    height = _ROW * (len(rows) + 0.5)
-    grid = ax.inset_axes((0, -height - 0.04, 1, height), sharex=ax)
+    share = min(_ROW * (len(rows) + 1) / 5.4, 0.6)
+    spec = ax.get_subplotspec().subgridspec(2, 1, height_ratios=[1 - share, share], hspace=0.02)
+    ax.set_subplotspec(spec[0])
+    grid = ax.figure.add_subplot(spec[1], sharex=ax)
     for row, (name, value) in enumerate(rows):
         place = np.flatnonzero(shown[name].values == value)
         grid.scatter(place, np.full(place.size, row), s=12, color=INK, marker="s", lw=0)
@@ -88,5 +97,5 @@ def _options(ax: Axes, shown: xr.Dataset, rows: list[tuple[str, str]]) -> None:
     grid.set_yticks(range(len(rows)), [f"{name}: {value}" for name, value in rows], fontsize="small")
     grid.set_ylim(len(rows) - 0.4, -0.6)
     grid.tick_params(length=0)
-    grid.set(xlabel="specifications, by size of the effect", xticks=[])
+    grid.set(xlabel="specifications, by size of the effect")
     grid.spines[["top", "right", "bottom"]].set_visible(False)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from neurosae.dictionary.toy import ToyDictionary
 from neurosae.protocol.models import Protocol
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.runner import record
 from neurosae.recording.session import open_session
 from neurosae.subject.toy import ToySubject

@@ -17,7 +17,7 @@ from neurosae.dictionary.toy import ToyDictionary
 from neurosae.errors import CorruptFileError, DictionaryError, StorageError
 from neurosae.recording import encode_session, files, manifest
 from neurosae.recording.code_shard import read_codes
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.lock import writing_alone
 from neurosae.recording.seals import seal
 from neurosae.recording.session import open_session

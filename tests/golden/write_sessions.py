@@ -13,7 +13,7 @@ import pandas as pd
 
 from neurosae.dictionary.toy import ToyDictionary
 from neurosae.protocol.models import Protocol
-from neurosae.recording.encode import encode
+from neurosae.recording.encode_recording import encode
 from neurosae.recording.manifest import SCHEMA
 from neurosae.recording.runner import record
 from neurosae.recording.session import open_session
