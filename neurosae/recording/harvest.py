@@ -71,8 +71,8 @@ def harvest(
 ) -> Harvest:
     """Run a corpus through a subject once and keep the activations of every token that is not special.
 
-    Every text is cut into windows of ``context`` tokens, each begun by the subject's BOS where it has one, and
-    the windows of all texts are shuffled. Attention sinks are kept: training leaves them out by their norm.
+    Every text is cut into windows of ``context`` tokens, each begun by the subject's BOS where it has one,
+    and the windows of all texts are shuffled. Attention sinks are kept: training leaves them out.
 
     Parameters
     ----------
