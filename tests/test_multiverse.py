@@ -61,7 +61,7 @@ def test_decoder_reads_half_depth():
     responses = planted_responses(effect=4.0)
     found = multiverse(responses, "condition", {"select": [None, 4]}, ask="decoder", n_permutations=19)
     alone = decode(responses.isel(layer=[1]), "condition", select=4, n_permutations=19)
-    assert float(found["effect"][1]) == float(alone["auroc"])
+    assert float(found["effect"][1]) == alone["auroc"].item()
     assert found.attrs["null_value"] == 0.5
 
 
@@ -74,22 +74,16 @@ def test_curve_of_a_planted_effect_exceeds_curves_with_exchanged_labels():
     assert float(found["median_lo"]) < 0 < float(found["median_hi"]) < float(found["median"])
 
 
-def test_curve_of_noise_keeps_alpha():
+def test_curve_of_noise_has_a_uniform_p():
     p = []
-    for seed in range(60):
+    for seed in range(30):
         responses, roi = noise(seed)
-        found = multiverse(
-            responses,
-            "a > b",
-            {"test": ["welch", "pooled"]},
-            ask="contrast",
-            roi=roi,
-            n_permutations=19,
-            n_curves=19,
-            seed=seed,
-        )
-        p.append(float(found["median_p"]))
-    assert 0.02 <= np.mean(np.array(p) <= 0.1) <= 0.22  # three standard errors of 60 runs are .12
+        options = {"test": ["welch", "pooled"]}
+        settings = {"ask": "contrast", "roi": roi, "n_permutations": 9, "n_curves": 9, "seed": seed}
+        p.append(float(multiverse(responses, "a > b", options, **settings)["median_p"]))
+    # uniform on 0.1 … 1: mean .55, three standard errors of 30 runs are .16
+    assert 0.39 <= np.mean(p) <= 0.71
+    assert min(p) <= 0.2
 
 
 def test_curve_statistics_count_only_the_dominant_direction():

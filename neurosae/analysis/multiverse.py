@@ -93,7 +93,7 @@ def multiverse(
     >>> from neurosae.testing import planted_responses
     >>> found = multiverse(planted_responses(), "condition", {"select": [None, 4]}, ask="decoder")
     >>> found["effect"].values.round(1), found["select"].values.tolist()
-    (array([0.9, 1. ]), ['none', '4'])
+    (array([0.7, 0.8]), ['none', '4'])
     """
     kind = _question(ask, options, source)
     specifications = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
