@@ -45,6 +45,28 @@ def test_dtw_is_the_cheapest_path(n, m):
     assert sequence_distance(a, b, "dtw") == pytest.approx(cost / length, abs=EXACT)
 
 
+def all_paths(n, m):
+    """Cells of every monotone path from the first cell to the last."""
+    if (n, m) == (1, 1):
+        return [[(0, 0)]]
+    before = [(n - 1, m), (n, m - 1), (n - 1, m - 1)]
+    return [[*path, (n - 1, m - 1)] for i, j in before if i and j for path in all_paths(i, j)]
+
+
+def soft(costs):
+    return -np.log(sum(np.exp(-sum(costs[cell] for cell in path)) for path in all_paths(*costs.shape)))
+
+
+@pytest.mark.parametrize(("n", "m", "width"), [(4, 3, 1), (3, 5, 4)])
+def test_softdtw_is_the_soft_minimum_over_all_paths(n, m, width):
+    a, b = sequence(n, width), sequence(m, width, seed=1)
+    metric = "cityblock" if width == 1 else "cosine"
+    costs = [cdist(one, other, metric) for one, other in ((a, b), (a, a), (b, b))]
+    across, own, other = (soft(one) for one in costs)
+    assert sequence_distance(a, b, "softdtw") == pytest.approx((2 * across - own - other) / (n + m), abs=1e-7)
+    assert sequence_distance(a, a, "softdtw") == 0.0
+
+
 def test_dtw_keeps_within_its_band():
     late = np.zeros((20, 1))
     early = late.copy()

@@ -54,6 +54,15 @@ def test_the_level_holds_where_one_effect_less_exists(at_least):
     assert (joined["p_unc"] <= 0.05).mean() > 0.02
 
 
+def test_features_of_disjoint_maps_are_no_discoveries_of_their_conjunction():
+    effects = np.zeros((3, 400))
+    effects[0, :200], effects[1, 200:] = 2.0, 2.0
+    found = maps(400, effects, correct="fdr_bh", n_permutations=999)[:2]
+    # Both maps hold false discoveries where the other has its effects.
+    assert (np.max([each["p_adjusted"] for each in found], axis=0) <= 0.05).any()
+    assert not (conjoin(found, correct="fdr_bh")["p_adjusted"] <= 0.05).any()
+
+
 def test_order_of_maps_does_not_matter_and_results_survive_netcdf(tmp_path):
     found = maps(correct="fdr_bh")
     joined, turned = conjoin(found, correct="holm"), conjoin(found[::-1], correct="holm")
@@ -70,6 +79,7 @@ def test_order_of_maps_does_not_matter_and_results_survive_netcdf(tmp_path):
         (lambda found: found[:1], {}, "two or more contrast maps, got 1"),
         (lambda found: found, {"at_least": 4}, "at_least is 4"),
         (lambda found: found, {"correct": "max_t"}, "'max_t' is unknown"),
+        (lambda found: [found[0].assign_attrs(correct="fdr_bh"), found[1]], {}, "theirs is 'fdr_bh'"),
         (lambda found: [found[0], found[1].drop_vars("p_unc")], {}, "map 1 is no contrast map"),
         (lambda found: [found[0], found[1].isel(feature=slice(1, None))], {}, "map 1 differs from map 0"),
         (lambda found: [found[0], found[1].assign_attrs(basis="toy")], {}, "map 1 differs from map 0"),

@@ -531,6 +531,28 @@ def test_refusals(change, settings, message):
         contrast_map(responses(values, **columns), "a > b", **settings)
 
 
+def test_units_of_unequal_numbers_of_stimuli_are_warned_of():
+    item = np.repeat(np.arange(12), [1] * 6 + [4] * 6).astype(str)
+    values = np.random.default_rng(0).standard_normal((len(item), 4))
+    data = responses(values, condition=["a"] * 6 + ["b"] * 24, item=item)
+    with pytest.warns(UserWarning, match="hold 1.0 stimuli on average in 'a' and 4.0 in 'b'"):
+        contrast_map(data, "a > b", n_permutations=19)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.to_dataset(name="response"), "need to be a DataArray, got Dataset"),
+        (lambda data: data.astype(complex), "need real numbers, got dtype complex128"),
+        (lambda data: data.isel(feature=[]), "responses are empty"),
+        (lambda data: data.assign_coords(stimulus=["s"] * data.sizes["stimulus"]), "there more than once"),
+    ],
+)
+def test_what_is_no_response_is_refused(change, message):
+    with pytest.raises(DesignError, match=message):
+        contrast_map(change(two_conditions()), "a > b")
+
+
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_values_that_are_not_finite_are_refused(bad):
     data = two_conditions()

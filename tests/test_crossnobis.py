@@ -186,3 +186,9 @@ def test_refusals_say_what_is_missing():
         crossnobis_rdm(responses * 0, "item")
     with pytest.raises(DesignError, match="poisson needs activations >= 0"):
         poisson_cv_rdm(responses, "item")
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_a_single_run_is_named_as_what_is_missing(noise):
+    with pytest.raises(DesignError, match="1 run; distances across runs need at least two"):
+        crossnobis_rdm(planted_responses(n_items=4), "condition", noise=noise)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from neurosae.analysis import control_tasks
 from neurosae.analysis.control_tasks import control_task
 from neurosae.analysis.decoder_comparison import compare_decoders
 from neurosae.analysis.decoding import decode
@@ -353,3 +354,19 @@ def test_control_tasks_survive_a_file(tmp_path):
     found.to_netcdf(tmp_path / "controls.nc")
     with xr.open_dataset(tmp_path / "controls.nc") as read:
         xr.testing.assert_identical(read.load(), found)
+
+
+def test_control_labels_leave_no_training_fold_without_a_class():
+    rng = np.random.default_rng(0)
+    types = np.tile(np.arange(10), 2).astype(str)
+    responses = responses_of(rng.standard_normal((20, 1, 5)), np.resize(list("abcd"), 20), type=types)
+    found = control_task(responses, "condition", types="type", groups="stimulus", n_controls=60)
+    assert np.isfinite(found["control_auroc"]).all()
+    with pytest.raises(DesignError, match="only one column can be held out here"):
+        control_task(responses, "condition", types="type", groups=("type", "stimulus"))
+
+
+def test_control_labels_that_no_fold_could_learn_are_refused(monkeypatch):
+    monkeypatch.setattr(control_tasks, "_DRAWS", 0)
+    with pytest.raises(DesignError, match="always lacked a class"):
+        control_task(crossed(n_templates=5), "condition", groups="template", n_controls=2)

@@ -356,3 +356,53 @@ def test_too_few_relabelings_are_refused():
     values = np.random.default_rng(0).standard_normal((55, 4))
     with pytest.raises(DesignError, match="the labels can fall in 1 ways only"):
         decode(responses_of(values, family % 2, family=family), "condition")
+
+
+def test_pairs_stay_in_one_fold_although_their_items_differ():
+    rng = np.random.default_rng(3)
+    pair, labels = np.repeat(np.arange(20), 2), np.tile(["a", "b"], 20)
+    values = 2 * rng.standard_normal((20, 1, 15))[pair] + rng.standard_normal((40, 1, 15))
+    responses = responses_of(values, labels, pair=pair, item=np.arange(40), other=np.arange(40))
+    found = decode(responses, "condition", n_permutations=19)
+    assert (found.attrs["groups"], found.attrs["n_units"]) == ("pair", 20)
+    assert found["test_fold"].values[:, ::2].tolist() == found["test_fold"].values[:, 1::2].tolist()
+    # Split, the twin of each test row trains with the other label.
+    split = decode(responses, "condition", groups="other", n_permutations=19)
+    assert abs(found["auroc"].item() - 0.5) < 0.2
+    assert split["auroc"].item() < 0.3
+
+
+def test_lazy_responses_are_decoded_layer_by_layer_to_the_same():
+    rng = np.random.default_rng(0)
+    responses = responses_of(rng.standard_normal((20, 3, 6)), np.repeat(["a", "b"], 10))
+    lazy = responses.chunk({"layer": 1})
+    found = decode(lazy, "condition", n_permutations=19)
+    xr.testing.assert_identical(found, decode(responses, "condition", n_permutations=19))
+
+
+def test_a_size_that_is_no_whole_number_is_refused():
+    responses = responses_of(np.ones((20, 1, 6)), np.repeat(["a", "b"], 10))
+    with pytest.raises(DesignError, match=r"select is 2.5; choose 1 to 6, a whole number"):
+        decode(responses, "condition", select=2.5)
+
+
+def test_the_peak_layer_comes_with_the_layers_it_may_be():
+    rng = np.random.default_rng(0)
+    values, labels = rng.standard_normal((60, 4, 6)), np.repeat(["a", "b"], 30)
+    # Layers 1 and 2 hold the same class code with noise of their own: neither is the peak for certain.
+    values[30:, 1:3, 0] += 2.0
+    found = decode(responses_of(values, labels), "condition", n_permutations=19)
+    assert found["peak_share"].sum().item() == pytest.approx(1.0)
+    assert found["peak_share"].values[[0, 3]].max() < 0.02
+    assert {found.attrs["peak_lo"], found.attrs["peak_hi"]} <= {1, 2}
+    assert found.attrs["peak_layer"] == int(found["auroc"].argmax())
+    values[30:, 2, 0] += 6.0
+    clear = decode(responses_of(values, labels), "condition", n_permutations=19)
+    assert [clear.attrs[name] for name in ("peak_lo", "peak_layer", "peak_hi")] == [2, 2, 2]
+
+
+def test_layers_that_decode_equally_well_share_the_peak():
+    values = np.random.default_rng(0).standard_normal((40, 1, 6)).repeat(3, axis=1)
+    found = decode(responses_of(values, np.repeat(["a", "b"], 20)), "condition", n_permutations=19)
+    assert found["peak_share"].values.tolist() == pytest.approx([1 / 3] * 3)
+    assert (found.attrs["peak_lo"], found.attrs["peak_hi"]) == (0, 2)

@@ -149,3 +149,8 @@ def test_unknown_measure_is_refused_with_the_known_ones():
 def test_measures_of_activations_refuse_negative_values(metric):
     with pytest.raises(DesignError, match="needs activations >= 0"):
         dissimilarity(patterns(), metric)
+
+
+@pytest.mark.parametrize("metric", MEASURES)
+def test_patterns_without_any_feature_are_silent_and_not_at_distance_one(metric):
+    assert np.isnan(dissimilarity(np.empty((3, 0)), metric)).all()

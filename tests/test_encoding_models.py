@@ -130,3 +130,20 @@ def test_models_that_cannot_be_fitted_are_refused():
     )
     with pytest.raises(DesignError, match="exchanging whole groups gives 1 different designs only"):
         encoding_model(paired, {"kind": ["kind"]})
+
+
+def test_a_layer_of_constant_features_has_no_p_and_others_keep_theirs():
+    responses = stimuli(40, n_layers=2)
+    values = responses.values.copy()
+    values[:, 1] = 2.0
+    found = encoding_model(responses.copy(data=values), BANDS, n_permutations=19)
+    alone = encoding_model(responses.isel(layer=[0]), BANDS, n_permutations=19)
+    assert np.isnan(found["p_adjusted"].values[1]).all()
+    assert found["p_adjusted"].values[0].tolist() == alone["p_adjusted"].values[0].tolist()
+    dead = encoding_model(responses.copy(data=np.ones_like(values)), BANDS, n_permutations=19)
+    assert np.isnan(dead["p_adjusted"].values).all()
+
+
+def test_two_columns_cannot_be_held_out_by_an_encoding_model():
+    with pytest.raises(DesignError, match=r"only one column can be held out here"):
+        encoding_model(stimuli(), BANDS, groups=("a", "b"))

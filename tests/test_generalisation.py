@@ -161,3 +161,9 @@ def test_designs_that_do_not_generalise_are_refused():
     bare = responses.isel(stimulus=((responses["domain"] == "chat") | (responses["condition"] == "a")).values)
     with pytest.raises(DesignError, match="'news' has no stimuli of class 'b'"):
         generalize(bare, "condition", "domain")
+
+
+def test_two_columns_cannot_be_held_out_by_a_matrix():
+    responses = planted_responses(n_items=10, n_templates=2)
+    with pytest.raises(DesignError, match=r"groups=\('item', 'template'\): only one column can be held out"):
+        generalize(responses, "condition", over="template", groups=("item", "template"))

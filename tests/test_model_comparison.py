@@ -172,3 +172,8 @@ def test_refusals_say_what_is_needed():
         noise_ceiling([replications(1)[0], replications(1)[0][:1]])
     with pytest.raises(DesignError, match="not in both"):
         noise_ceiling([ns.rdm(families()), ns.rdm(two_classes())])
+
+
+def test_one_array_of_rdms_is_no_list_of_replications():
+    with pytest.raises(DesignError, match="give a list of RDMs, one of each replication"):
+        noise_ceiling(ns.rdm(planted_responses(n_items=4)))

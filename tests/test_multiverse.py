@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.decoding import decode
@@ -153,3 +154,9 @@ def test_figure_sorts_effects_and_marks_options():
     assert labels == ["test: welch", "test: rank", "nuisance: none", "nuisance: n_tokens"]
     assert ax.get_ylabel() == "Hedges g of the ROI (SD)"
     assert "4 specifications" in ax.get_title(loc="left")
+
+
+def test_figure_refuses_axes_outside_a_grid():
+    found = multiverse(pool_tokens(RECORDING), "A > B", {"test": ["welch"]}, ask="contrast", roi=ROI)
+    with pytest.raises(DesignError, match="grid of subplots"):
+        plot_multiverse(found, ax=Figure().add_axes((0, 0, 1, 1)))

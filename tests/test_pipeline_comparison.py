@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from neurosae.analysis.pipeline_comparison import compare_pipelines
 from neurosae.analysis.pipeline_verdicts import (
@@ -10,6 +11,7 @@ from neurosae.analysis.pipeline_verdicts import (
     Across,
     across_concepts,
     holm,
+    over_items,
     verdicts,
     within_concepts,
 )
@@ -311,3 +313,41 @@ def test_corpora_that_cannot_be_searched_are_refused():
     few = known.isel(feature=slice(5)), corpus.isel(feature=slice(5))
     with pytest.raises(DesignError, match="5 are alive"):
         retrieve(*few, "condition", target="yes")
+
+
+def test_items_save_log_loss_where_codes_hold_the_truth(planted):
+    saving = planted["item_saving"].sel(hypothesis="H2")
+    assert (planted["item_saving_lo"].sel(hypothesis="H2") > 0).all()
+    assert (planted["item_p"].sel(hypothesis="H2") <= 0.001).all()
+    loss = planted["item_log_loss"].sel(selector=["max", "CMI", "CDI"]).mean("selector")
+    expected = (loss.sel(space="raw") - loss.sel(space="codes")).mean()
+    # Concepts have as many items each.
+    assert saving.mean().item() == pytest.approx(expected.item())
+
+
+def test_savings_of_items_are_tested_over_groups():
+    rng = np.random.default_rng(0)
+    losses = rng.random((2, 1, 12))
+    group = np.repeat(np.arange(6), 2)
+    weights = {("raw", "max"): 1.0, ("codes", "max"): -1.0}
+    mean, low, high, p = over_items(losses, group, ["raw", "codes"], ["max"], weights, seed=0)
+    values = (losses[1, 0] - losses[0, 0]).reshape(6, 2).mean(axis=1)
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert (mean, low, high) == pytest.approx((values.mean(), *expected))
+    flips = np.array(list(np.ndindex(*[2] * 6))) * 2 - 1
+    assert p == (np.abs(flips @ values) >= abs(values.sum()) - 1e-12).mean()
+
+
+def test_a_sign_flip_p_of_items_is_uniform_without_a_difference():
+    rng = np.random.default_rng(1)
+    weights = {("raw", "max"): 1.0, ("codes", "max"): -1.0}
+    given = (["raw", "codes"], ["max"], weights)
+    p = [over_items(rng.random((2, 1, 10)), np.arange(10), *given, seed=0)[3] for _ in range(200)]
+    # .0005 and .9995 binomial limits of 200 at .05.
+    assert 2 <= (np.array(p) <= 0.05).sum() <= 21
+
+
+def test_losses_of_one_group_or_of_failed_decoders_are_no_evidence():
+    weights = {("raw", "max"): 1.0}
+    for losses, group in ((np.ones((1, 1, 4)), np.zeros(4)), (np.full((1, 1, 4), np.nan), np.arange(4))):
+        assert np.isnan(over_items(losses, group, ["raw"], ["max"], weights, seed=0)).all()

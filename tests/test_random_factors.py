@@ -15,6 +15,7 @@ from neurosae.analysis.random_factors import min_f_map
 from neurosae.arrays.random_factors import min_f_prime
 from neurosae.errors import DesignError
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
+from neurosae.schema.provenance import provenance
 from tests.responses import responses_of
 
 
@@ -47,6 +48,15 @@ def test_kat_12_min_f_prime():
     assert stat == pytest.approx(4.00736, abs=1e-5)
     assert df == pytest.approx(37.736, abs=1e-3)
     assert min_f_prime(np.array(0.0), 15, np.array(0.0), 23)[0] == 0
+
+
+def test_a_min_f_map_says_how_it_was_made_and_why_p_is_missing():
+    result = min_f_map(responses(n_items=4), "a > b", correct="holm", n_permutations=19)
+    step = provenance(result)["steps"][-1]
+    assert (step["correct"], step["n_permutations"]) == ("holm", 19)
+    assert result.attrs["family_size"] == 5
+    assert np.isnan(result["p_both"]).all()
+    assert "16 distinct relabelings" in result.attrs["note"]
 
 
 @pytest.mark.parametrize("is_paired", [True, False])

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import hypergeom
 
 from neurosae.analysis.contrast import contrast_map
-from neurosae.analysis.localizer import localize, roi_responses
+from neurosae.analysis.localizer import cross_localize, localize, roi_responses
 from neurosae.analysis.roi_algebra import combine_rois, compare_rois
 from neurosae.arrays.set_overlap import shared_distribution
 from neurosae.errors import DesignError
@@ -169,6 +169,8 @@ def test_rois_that_cannot_be_localized_anew_are_refused():
     first, second = rois_of(responses, "a > c", "b > c")
     with pytest.raises(DesignError, match="cannot be localized anew"):
         compare_rois(combine_rois([first, second], "union"), second, responses)
+    with pytest.raises(DesignError, match="cannot be localized anew"):
+        compare_rois(cross_localize(responses, "a > c").isel(fold=0), second, responses)
     with pytest.raises(DesignError, match="nuisance"):
         compare_rois(first.assign_attrs(test="ols"), second, responses)
     with pytest.raises(DesignError, match="another site"):

@@ -391,3 +391,11 @@ def test_intervals_survive_a_file(tmp_path):
     read = ns.load_netcdf(tmp_path / "fit.nc")
     xr.testing.assert_identical(read.similarity_lo, fit.similarity_lo)
     xr.testing.assert_identical(read.similarity_hi, fit.similarity_hi)
+
+
+def test_a_layer_whose_units_are_all_constant_is_refused():
+    responses = two_classes(n_layers=2)
+    values = responses.values.copy()
+    values[:, 1] = 3.0
+    with pytest.raises(DesignError, match="layer 1: 16 of 16 patterns are silent"):
+        ns.rdm(responses.copy(data=values))

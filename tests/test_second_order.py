@@ -148,3 +148,24 @@ def test_refusals_say_what_is_needed():
         second_order_rsa(ns.rdm(responses), method="r2")
     with pytest.raises(DesignError, match="the RDMs have 16 and 15 stimuli"):
         second_order_rsa(ns.rdm(responses), ns.rdm(responses[1:]))
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("n", [7, 10, 13, 20])
+def test_equal_patterns_are_no_representation_whatever_their_value(biased, n):
+    noise = np.random.default_rng(0).normal(size=(n, 1, 3))
+    for value in (0.1, 1 / 3, 1e6 + 0.1):
+        values = np.concatenate([np.full((n, 1, 3), value), noise], axis=1)
+        found = cka(labelled(values, condition=["x"] * n), biased=biased)
+        assert np.isnan(found.values[0]).all()
+        assert found.values[1, 1] == pytest.approx(1.0)
+
+
+def test_results_of_two_sources_say_where_both_come_from(tmp_path):
+    first, second = (two_classes(seed=seed) for seed in (0, 1))
+    second.attrs["provenance"] = '{"subject": {"name": "other"}}'
+    found = cka(first, second), second_order_rsa(ns.rdm(first), ns.rdm(second), n_permutations=19)
+    for number, result in enumerate(found):
+        assert '"name": "other"' in result.attrs["other_provenance"]
+        ns.save_netcdf(result, tmp_path / f"{number}.nc")
+        xr.testing.assert_identical(ns.load_netcdf(tmp_path / f"{number}.nc"), result)

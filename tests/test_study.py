@@ -66,6 +66,9 @@ def test_report_states_methods_exclusions_and_all_numbers(done):
         "never tokens",
         "permutations",
         "Manipulation check",
+        "Record. Weights SHA-256",
+        "Analysed with neurosae",
+        "The surface of the texts alone",
     ):
         assert part in text
     for finding in ns.report.load_findings(done[1].session.path):

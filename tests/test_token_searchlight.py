@@ -168,3 +168,13 @@ def test_sequences_without_direction_are_refused():
         sequence_rdm(recording, method="dtw")
     with pytest.raises(DesignError, match="no alignment 'warp'"):
         sequence_rdm(recording, method="warp")
+
+
+def test_stimuli_need_no_condition_if_the_model_has_none():
+    rng = np.random.default_rng(0)
+    coords = {"stimulus": [f"s{i}" for i in range(12)], "z": ("stimulus", rng.normal(size=12))}
+    windows = xr.DataArray(
+        rng.normal(size=(12, 2, 1, 5)), dims=("stimulus", "window", "layer", "feature"), coords=coords
+    )
+    model = ns.model_rdm(windows.isel(window=0), "z")
+    assert searchlight_rsa(windows, model, n_permutations=19)["p"].shape == (1, 2)

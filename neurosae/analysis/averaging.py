@@ -28,8 +28,9 @@ def average_units(
     -------
     DataArray (stimulus, layer, feature)
         One row for each unit and combination of levels, in order of first appearance; means in float64, lazy
-        if the responses are. The label is the unit's, followed by ``|level`` where units hold several levels. Coordinates stay if
-        they are constant within each row. With unit ``"stimulus"`` the rows are those given.
+        if the responses are. The label is the unit's, followed by ``|level`` where units hold several levels.
+        Coordinates stay if they are constant within each row. With unit ``"stimulus"`` the rows are those
+        given.
 
     Raises
     ------

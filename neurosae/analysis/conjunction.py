@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from neurosae.arrays.correction import CORRECTIONS, adjust
+from neurosae.arrays.correction import CORRECTIONS, NOT_FAMILY_WISE, adjust
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER
 from neurosae.schema.provenance import with_step
@@ -29,7 +29,7 @@ def conjoin(
     ----------
     maps : K results of `neurosae.analysis.contrast.contrast_map` over the same layers and features
     at_least : u, by default K
-    correct : ``"maps"`` applies the same rule to the corrected p of the maps (family-wise if theirs are);
+    correct : ``"maps"`` applies the same rule to the corrected p of the maps, which must be family-wise;
         ``"fdr_bh"``, ``"fdr_by"``, ``"holm"``, ``"bonferroni"`` correct the combined p; or ``"none"``
 
     Returns
@@ -42,7 +42,8 @@ def conjoin(
     ------
     DesignError
         If there are fewer than 2 maps, they differ in layers, features, site or basis or lack p-values,
-        ``at_least`` is not in 1 … K, or the correction is unknown.
+        ``at_least`` is not in 1 … K, the correction is unknown, or it is ``"maps"`` and theirs is not
+        family-wise: features that few maps share can all be false discoveries of one of them.
 
     Source
     ------
@@ -107,6 +108,12 @@ def _check(maps: Sequence[xr.Dataset], u: int, correct: str) -> None:
         raise DesignError(f"at_least is {u}; of {len(maps)} maps it can be 1 … {len(maps)}.")
     if correct not in (FROM_MAPS, *CORRECTIONS):
         raise DesignError(f"correction {correct!r} is unknown; choose one of {[FROM_MAPS, *CORRECTIONS]}.")
+    loose = [each.attrs.get("correct") for each in maps if each.attrs.get("correct") in NOT_FAMILY_WISE]
+    if correct == FROM_MAPS and loose:
+        raise DesignError(
+            f"correct='maps' keeps the family-wise error of the maps, and theirs is {loose[0]!r}. Make the "
+            "maps with correct='max_t', or correct the conjunction itself with correct='fdr_bh'."
+        )
     for number, each in enumerate(maps):
         if not set(_NEEDED) <= set(each):
             raise DesignError(f"map {number} is no contrast map: it holds {sorted(map(str, each))}.")

@@ -190,7 +190,7 @@ def check_sizes(design: Design) -> None:
     if n.min() < FEWEST_UNITS:
         small = design.cell_names[int(n.argmin())]
         raise DesignError(
-            f"contrast {design.text!r}: {small!r} has {n.min()} units ({design.unit}); every cell needs "
+            f"{design.text!r}: {small!r} has {n.min()} units ({design.unit}); every cell needs "
             f"at least {FEWEST_UNITS}. Add stimuli, or name another unit."
         )
 
@@ -203,6 +203,21 @@ def warn_imbalance(design: Design, advice: str) -> None:
             f"contrast {design.text!r}: cells of {n.min()} to {n.max()} units differ by more than 1 to "
             f"{_IMBALANCE}; {advice}",
             stacklevel=4,
+        )
+    _warn_spread(design)
+
+
+def _warn_spread(design: Design) -> None:
+    """Warn of units of one cell that average more stimuli: their means scatter less and do not exchange."""
+    n_stimuli = np.bincount(design.cells, weights=np.bincount(design.averaged)) / np.bincount(design.cells)
+    few, many = int(n_stimuli.argmin()), int(n_stimuli.argmax())
+    if not design.is_paired and n_stimuli[many] > _IMBALANCE * n_stimuli[few]:
+        warnings.warn(
+            f"contrast {design.text!r}: units ({design.unit}) hold {n_stimuli[few]:.1f} stimuli on average in "
+            f"{design.cell_names[few]!r} and {n_stimuli[many]:.1f} in {design.cell_names[many]!r}, so that "
+            "their means differ in spread and p, corrected p above all, can be too small. Take as many "
+            "stimuli of every unit.",
+            stacklevel=5,
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from neurosae.analysis.classes import origin
-from neurosae.analysis.decoding_design import DecodingDesign, decoding_design, group_columns
+from neurosae.analysis.decoding_design import DecodingDesign, decoding_design, group_column
 from neurosae.analysis.decoding_rows import (
     Select,
     layer_rows,
@@ -21,6 +21,9 @@ from neurosae.errors import DesignError
 from neurosae.schema.names import LAYER
 from neurosae.schema.provenance import with_step
 from neurosae.schema.recordings import check_responses
+
+_DRAWS = 200
+"""Draws of the labels of one control task, until every training fold has all classes."""
 
 DESCRIPTIONS = {
     "auroc": "held-out AUROC of the task",
@@ -86,7 +89,7 @@ def control_task(
     array([0. , 0.1, 0. ])
     """
     check_responses(responses)
-    column, _ = group_columns(responses, groups)
+    column = group_column(responses, groups)
     design = decoding_design(responses, by, column, seed)
     selection = selection_of(select, responses, len(design.names), seed)
     type_of = _types(responses, types)
@@ -138,12 +141,27 @@ def control_labels(design: DecodingDesign, type_of: np.ndarray, n_controls: int,
     even = np.searchsorted(share, (np.arange(n_types) + 0.5) / n_types)
     even[:n_classes] = np.arange(n_classes)
     rng = np.random.default_rng(seed)
-    return np.array([rng.permutation(even)[type_of] for _ in range(n_controls)])
+    return np.array([_learnable(design, even, type_of, rng) for _ in range(n_controls)])
+
+
+def _learnable(
+    design: DecodingDesign, classes: np.ndarray, type_of: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Classes given to types at random, such that all training rows hold every class: (n,)."""
+    trained = [train for repeat in range(len(design.folds)) for train, _ in design.splits(repeat)]
+    for _ in range(_DRAWS):
+        labels = np.asarray(rng.permutation(classes)[type_of])
+        if all(len(np.unique(labels[train])) == len(design.names) for train in trained):
+            return labels
+    raise DesignError(
+        f"in {_DRAWS} draws of labels at random some training fold always lacked a class: types occur in too "
+        "few folds. Add stimuli of each type, or keep something else together with groups=."
+    )
 
 
 def _types(responses: xr.DataArray, types: str) -> np.ndarray:
     """Number of the type of each stimulus."""
-    column, _ = group_columns(responses, types)
+    column = group_column(responses, types)
     return np.unique(responses[column].values.astype(str), return_inverse=True)[1]
 
 

@@ -47,7 +47,7 @@ def compare_decoders(first: xr.Dataset, second: xr.Dataset, *, rope: float = ROP
     -------
     Dataset (layer)
         difference with difference_lo and difference_hi (95 %), p_left, p_rope, p_right, t, p, p_adjusted
-        (Holm over layers), n_folds. Folds in which a class is missing have no AUROC and are left out.
+        (Holm over layers), n_folds; attribute ``other_provenance``, where the second comes from. Folds in which a class is missing have no AUROC and are left out.
 
     Raises
     ------
@@ -104,6 +104,7 @@ def compare_decoders(first: xr.Dataset, second: xr.Dataset, *, rope: float = ROP
         groups=str(first.attrs["groups"]),
         test_ratio=ratio,
         df=int(tested.df),
+        other_provenance=str(second.attrs.get("provenance", "")),
         **origin(first),
         **with_step(first, "compare_decoders", **settings),
     )

@@ -53,6 +53,7 @@ DESCRIPTIONS = {
     "(max statistic)",
     "chance": "mean AUROC of the first repeat under permuted labels",
     "null_hi": "95th percentile of the AUROC of the first repeat under permuted labels",
+    "peak_share": "share of resamples of the groups in which the layer has the largest AUROC",
     "fold_auroc": "AUROC within one test fold",
     "score": "out-of-fold score averaged over repeats",
 }
@@ -81,8 +82,8 @@ def decode(
     ----------
     responses : DataArray (stimulus, layer, feature), finite; stimuli are not averaged
     by : stimulus column that holds the classes, each in at least 5 groups
-    groups : column whose stimuli stay in one fold. ``"item"`` means the families if there are any, else
-        the items, else the unit of inference. Two columns, ``("item", "template")``: rows are tested by
+    groups : column whose stimuli stay in one fold. ``"item"`` means the unit of inference: families if
+        there are any, else pairs, items, stimuli. Two columns, ``("item", "template")``: rows are tested by
         decoders that have seen neither their item nor their template
     select : features chosen on the training rows of each fold and permutation: ``("welch", 8)``, the 8 best
         by a selector of `neurosae.arrays.feature_scores`, or a number, that many by variance between
@@ -98,7 +99,10 @@ def decode(
     Dataset
         (layer): auroc with auroc_lo and auroc_hi (95 % percentile bootstrap over groups, decoders not
         trained anew), balanced_accuracy, p, p_adjusted (max over layers), auroc_tested (first repeat, the
-        statistic of p), chance and null_hi (mean and 95th percentile of its null). (layer, repeat, fold):
+        statistic of p), chance and null_hi (mean and 95th percentile of its null), peak_share (how often the
+        layer is the best in the same bootstrap, ties shared). Attributes ``peak_layer``, that of the largest
+        AUROC, and ``peak_lo`` to ``peak_hi``, the layers between which the middle 95 % of peaks lie: what may
+        be said of where decoding peaks. (layer, repeat, fold):
         fold_auroc. (layer, unit, class): score, above 0 if the class is likelier than not; a unit is one
         stimulus, with coordinates ``true_class`` and ``group_label``. Attribute ``base_rate``, the share of
         the largest class. (repeat, unit): test_fold, by which `neurosae.analysis.decoder_comparison` knows
@@ -135,7 +139,8 @@ def decode(
         for layer in range(responses.sizes[LAYER])
     ]
     found = {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
-    null = found.pop("null").T
+    null, resampled = found.pop("null").T, found.pop("resampled")
+    found["peak_share"] = _peak_share(resampled)
     found |= {
         "p": p_value(found["auroc_tested"], null, exact=relabelings.exact, alternative="greater"),
         "p_adjusted": max_statistic_p(found["auroc_tested"], null.max(axis=1), exact=relabelings.exact),
@@ -162,6 +167,7 @@ def decode(
         n_units=int(design.group.max() + 1),
         n_classes=len(design.names),
         base_rate=float(np.bincount(design.labels).max() / len(design.labels)),
+        **_peak(found, responses),
         **origin(responses),
         **with_step(responses, "decode", **settings),
     )
@@ -193,7 +199,22 @@ def _decode_layer(
         "fold_auroc": split_aurocs(repeats[:, :, 0], design),
         "score": class_scores(score[:, 0]),
         "null": areas[1:],
+        "resampled": resampled,
     }
+
+
+def _peak_share(resampled: np.ndarray) -> np.ndarray:
+    """Share of resamples (layer, B) in which each layer has the largest AUROC, ties shared: (layer,)."""
+    is_best = resampled == resampled.max(axis=0)
+    return np.asarray((is_best / is_best.sum(axis=0)).mean(axis=1))
+
+
+def _peak(found: dict[str, np.ndarray], responses: xr.DataArray) -> dict[str, int | str]:
+    """The layer of the largest AUROC, and the layers between which the middle 95 % of peaks lie."""
+    names = responses[LAYER].values if LAYER in responses.coords else np.arange(responses.sizes[LAYER])
+    low, high = np.searchsorted(found["peak_share"].cumsum(), (0.025, 0.975)).clip(max=len(names) - 1)
+    places = {"peak_layer": found["auroc"].argmax(), "peak_lo": low, "peak_hi": high}
+    return {name: names[place].item() for name, place in places.items()}
 
 
 def _labelled(found: dict[str, np.ndarray], responses: xr.DataArray, design: DecodingDesign) -> xr.Dataset:

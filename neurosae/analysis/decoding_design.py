@@ -225,16 +225,18 @@ def group_columns(responses: xr.DataArray, groups: str | tuple[str, str]) -> tup
 
 
 def group_column(responses: xr.DataArray, groups: str) -> str:
-    """The column whose stimuli stay in one fold; ``"item"`` means families, else items, else the unit.
+    """The column whose stimuli stay in one fold; ``"item"`` means the widest of family, pair, item, stimulus.
 
     Raises
     ------
     DesignError
-        If there is no such column, or a stimulus has no group.
+        If there is no such column, several are named, or a stimulus has no group.
     """
+    if not isinstance(groups, str):
+        raise DesignError(f"groups={groups!r}: only one column can be held out here; name one.")
     table = stimulus_table(responses)
     if groups == "item":
-        column = next((name for name in ("family", "item") if name in table), unit_column(table))
+        column = unit_column(table)
     elif groups in table:
         column = groups
     else:

@@ -46,9 +46,9 @@ def selection_of(select: Select, responses: xr.DataArray, n_classes: int, seed: 
     selector, size = select if isinstance(select, tuple) else ("eta2", select)
     check_selector(selector, n_classes)
     n_features = responses.sizes[FEATURE]
-    if not 1 <= size <= n_features:
+    if not isinstance(size, int | np.integer) or not 1 <= size <= n_features:
         raise DesignError(
-            f"select is {size}; choose 1 to {n_features}, the number of features, or None for all."
+            f"select is {size}; choose 1 to {n_features}, a whole number of features, or None for all."
         )
     return Selection(selector, size, is_scaled(responses), seed)
 

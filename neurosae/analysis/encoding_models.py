@@ -12,7 +12,7 @@ import xarray as xr
 from sklearn.model_selection import GroupKFold
 
 from neurosae.analysis.classes import map_coords, origin
-from neurosae.analysis.decoding_design import N_FOLDS, group_columns
+from neurosae.analysis.decoding_design import N_FOLDS, group_column
 from neurosae.analysis.decoding_rows import confound_matrix, layer_rows
 from neurosae.arrays.banded_ridge import N_DRAWS, band_weights, banded_predictions, explained_share
 from neurosae.arrays.permutation import Relabelings, max_statistic_p, orders, p_value
@@ -109,7 +109,7 @@ def encoding_model(
     check_responses(responses)
     if solver not in SOLVERS:
         raise DesignError(f"no solver {solver!r}; choose one of {list(SOLVERS)}.")
-    column, _ = group_columns(responses, groups)
+    column = group_column(responses, groups)
     design = _design(responses, bands, column, seed)
     weights = partial(band_weights, n_draws=SOLVERS[solver], seed=seed)
     drawn = _row_orders(design, n_permutations, seed) if n_permutations else None
@@ -289,7 +289,7 @@ def _tested(
     # (P, feature) or (K, P, feature) in each layer -> (P, K, layer, feature).
     null = np.stack([np.atleast_3d(layer[name].T).T for layer in layers], axis=2).swapaxes(0, 1)
     p = p_value(observed, null, exact=drawn.exact, alternative="greater")
-    largest = np.nanmax(null, axis=(2, 3))
+    largest = np.fmax.reduce(null.reshape(*null.shape[:2], -1), axis=2, initial=-np.inf)
     adjusted = [
         max_statistic_p(one, top, exact=drawn.exact) for one, top in zip(observed, largest.T, strict=True)
     ]

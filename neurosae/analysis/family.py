@@ -178,7 +178,8 @@ def _shaped(adjusted: np.ndarray, like: np.ndarray) -> np.ndarray:
 def _step_down(family: Family, reached: np.ndarray, _: np.ndarray) -> dict[str, np.ndarray]:
     flat = reached.ravel()
     bins = step_down_bins(flat, family.n_rows)
-    maxima = np.zeros((bins.n, family.n_rows), dtype=np.float32)
+    # Maxima keep the precision of their null: ties of an enumerated one would not survive a coarser one.
+    maxima = np.zeros((bins.n, family.n_rows), dtype=np.float64 if family.exact else np.float32)
     for layer in range(len(reached)):
         start = layer * reached.shape[1]
         for values in feature_blocks(family.responses, layer, family.used):

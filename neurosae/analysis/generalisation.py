@@ -11,7 +11,7 @@ import xarray as xr
 
 from neurosae.analysis.classes import class_labels, origin
 from neurosae.analysis.decoding import ESTIMATOR
-from neurosae.analysis.decoding_design import DecodingDesign, decoding_design, exchanges, group_columns
+from neurosae.analysis.decoding_design import DecodingDesign, decoding_design, exchanges, group_column
 from neurosae.analysis.decoding_rows import Select, fold_seed, selection_of
 from neurosae.arrays.classification_scores import macro_auroc
 from neurosae.arrays.permutation import Relabelings, max_statistic_p, p_value
@@ -111,7 +111,7 @@ def generalize(
     """
     _check_over(responses, over, scaling)
     flat = responses.isel({WINDOW: 0}) if over == WINDOW else responses
-    column, _ = group_columns(flat, groups)
+    column = group_column(flat, groups)
     names, blocks = _places(responses, by, over)
     design = decoding_design(flat, by, column, seed)
     level = class_labels(flat, over)[1] if over not in (LAYER, WINDOW) else None

@@ -119,8 +119,8 @@ def split_half(
     found = []
     for seed in seeds:
         half = assign_folds(design, 2, seed=int(seed))
-        maps = [fold_map(layers, fit_fold(layers, design, half == h, test, basis)) for h in (0, 1)]
-        found.append(agreement(*maps, rule, fraction))
+        first, second = (fold_map(layers, fit_fold(layers, design, half == h, test, basis)) for h in (0, 1))
+        found.append(agreement(first, second, rule, fraction))
     r, dice, chance = np.mean(found, axis=0).tolist()
     return {"split_half_r": r, "split_half_r_sb": 2 * r / (1 + r), "dice": dice, "dice_chance": chance}
 

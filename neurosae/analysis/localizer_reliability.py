@@ -122,7 +122,7 @@ def _split(
     for side in (0, 1):
         rows = _drawn(design, half == side, n, rng)
         maps.append(fold_map(layers, fit_fold(layers, design, rows, "auto", basis)))
-    return agreement(*maps, rule, fraction)
+    return agreement(maps[0], maps[1], rule, fraction)
 
 
 def _drawn(design: Design, own: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

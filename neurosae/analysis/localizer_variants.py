@@ -155,8 +155,16 @@ def cross_localize_as(
     """
     chosen = localizer_variant(variant)
     responses = variant_responses(source, variant)
-    settings = {"fraction": chosen.fraction, "rule": chosen.rule, "folds": folds}
-    found = cross_localize(responses, contrast, **settings, test=test, unit=unit, seed=seed)
+    found = cross_localize(
+        responses,
+        contrast,
+        fraction=chosen.fraction,
+        rule=chosen.rule,
+        folds=folds,
+        test=test,
+        unit=unit,
+        seed=seed,
+    )
     return found.assign_attrs(variant=variant)
 
 
@@ -182,8 +190,8 @@ def variant_responses(source: xr.DataArray | SparseRecording, variant: str) -> x
         _check_pooling(pooled, variant, chosen)
     if not chosen.rectify:
         return pooled
-    sizes = np.abs(pooled)
-    return sizes.assign_attrs(pooled.attrs | with_step(pooled, "rectify", how="absolute"))
+    sizes = pooled.copy(data=np.abs(pooled.data))
+    return sizes.assign_attrs(with_step(pooled, "rectify", how="absolute"))
 
 
 def _check_pooling(responses: xr.DataArray, variant: str, chosen: LocalizerVariant) -> None:

@@ -188,6 +188,8 @@ def aligned_entries(rdms: Sequence[xr.DataArray]) -> tuple[list[np.ndarray], xr.
     DesignError
         If there is no RDM, or stimuli or the number of layers differ.
     """
+    if isinstance(rdms, xr.DataArray):
+        raise DesignError("one array is given; give a list of RDMs, one of each replication.")
     if not rdms:
         raise DesignError("no RDM is given.")
     everyone = [rdm_layers(own) for own in rdms]

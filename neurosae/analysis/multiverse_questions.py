@@ -55,8 +55,8 @@ class Question:
 
 def _localizer(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -> Answer:
     found = cross_localize(responses, asked.text, **chosen, seed=asked.seed)
-    values = [float(found[name]) for name in ("es", "es_lo", "es_hi", "p")]
-    return Answer(*values, int(found["n_units"]))
+    effect, lo, hi, p = (float(found[name]) for name in ("es", "es_lo", "es_hi", "p"))
+    return Answer(effect, lo, hi, p, int(found["n_units"]))
 
 
 def _map(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -> Answer:
@@ -80,8 +80,8 @@ def _roi_contrast(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, An
     # Ranks come with an AUROC; the curve needs one scale.
     is_g = cmap["es"].attrs["long_name"] == "Hedges g"
     sized = cmap if is_g else _contrast(one, asked, {**chosen, "test": "welch"})
-    values = [float(sized[name].item()) for name in ("es", "es_lo", "es_hi")]
-    return Answer(*values, float(cmap["p_unc"].item()), int(cmap.attrs["n_units"]))
+    effect, lo, hi = (float(sized[name].item()) for name in ("es", "es_lo", "es_hi"))
+    return Answer(effect, lo, hi, float(cmap["p_unc"].item()), int(cmap.attrs["n_units"]))
 
 
 def _contrast(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -> xr.Dataset:
@@ -97,8 +97,8 @@ def _decoder(responses: xr.DataArray, asked: Asked, chosen: Mapping[str, Any]) -
         n_permutations=asked.n_permutations,
         seed=asked.seed,
     )
-    values = [float(found[name].item()) for name in ("auroc", "auroc_lo", "auroc_hi", "p")]
-    return Answer(*values, int(found.attrs["n_units"]))
+    effect, lo, hi, p = (float(found[name].item()) for name in ("auroc", "auroc_lo", "auroc_hi", "p"))
+    return Answer(effect, lo, hi, p, int(found.attrs["n_units"]))
 
 
 QUESTIONS = {

@@ -32,6 +32,7 @@ from neurosae.arrays.permutation import Relabelings, max_statistic_p, orders, p_
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER
 from neurosae.schema.provenance import with_step
+from neurosae.schema.recordings import check_response_dims
 from neurosae.schema.spelling import nearest
 from neurosae.schema.units import unit_keys, with_seen
 
@@ -70,8 +71,7 @@ def feature_overlap(
     Parameters
     ----------
     responses : DataArray (stimulus, layer, feature), finite; may be lazy. Pool with ``how="rate"`` for
-    profiles
-        of firing instead of magnitude
+        profiles of firing instead of magnitude
     by : stimulus column that holds the classes; at least two units in each
     measure : one of `neurosae.arrays.overlap.OVERLAPS`
     k : size of the sets
@@ -154,7 +154,8 @@ def _kind(measure: str) -> OverlapMeasure:
 
 
 def _check_size(responses: xr.DataArray, kind: OverlapMeasure, k: int) -> None:
-    n_features = responses.sizes.get(FEATURE, 0)
+    check_response_dims(responses)
+    n_features = responses.sizes[FEATURE]
     if kind.of_sets and not 1 <= k < n_features:
         raise DesignError(
             f"k is {k} and there are {n_features} features; sets need at least 1 and fewer than all."

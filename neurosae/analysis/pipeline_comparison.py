@@ -22,15 +22,9 @@ from neurosae.analysis.pipeline_cells import (
     reference_aurocs,
     space_names,
 )
+from neurosae.analysis.pipeline_contrasts import contrast_variables, item_variables
 from neurosae.analysis.pipeline_design import Concept, check_spaces, concepts_of
-from neurosae.analysis.pipeline_verdicts import (
-    HYPOTHESES,
-    across_concepts,
-    contrast_folds,
-    holm,
-    verdicts,
-    within_concepts,
-)
+from neurosae.analysis.pipeline_verdicts import HYPOTHESES
 from neurosae.arrays.correction import adjust
 from neurosae.arrays.permutation import p_value
 from neurosae.schema.names import LAYER, STIMULUS, WINDOW
@@ -39,28 +33,6 @@ from neurosae.schema.provenance import with_step
 N_REPEATS = 10
 
 _CELL = ("concept", "space", "selector")
-_WITHIN = {
-    "difference": "mean contrast over folds within the concept",
-    "difference_lo": "lower bound of its 95 % interval (corrected resampled t)",
-    "difference_hi": "upper bound of its 95 % interval (corrected resampled t)",
-    "p": "two-sided p of the corrected resampled t, uncorrected",
-    "p_left": "posterior probability of a difference below the ROPE, within the concept",
-    "p_rope": "posterior probability of a difference within the ROPE, within the concept",
-    "p_right": "posterior probability of a difference above the ROPE, within the concept",
-}
-_ACROSS = {
-    "effect": "mean contrast over concepts",
-    "low": "lower bound of its 95 % interval (t over concepts)",
-    "high": "upper bound of its 95 % interval (t over concepts)",
-    "p": "two-sided sign-flip p over concepts, uncorrected",
-    "wilcoxon_p": "two-sided Wilcoxon p over concepts, uncorrected",
-    "p_left": "posterior probability of a mean below the ROPE, over concepts",
-    "p_rope": "posterior probability of a mean within the ROPE, over concepts",
-    "p_right": "posterior probability of a mean above the ROPE, over concepts",
-    "n_concepts": "number of concepts",
-    "n_same_sign": "number of concepts with the sign of the mean",
-    "n_needed": "concepts needed for a difference of 0.03 with power .8",
-}
 
 
 def compare_pipelines(
@@ -104,7 +76,8 @@ def compare_pipelines(
         (concept, space, selector, repeat, fold): auroc, balanced_accuracy, log_loss, brier; and ``selected``
         (…, rank), features by number in their space, -1 for none. (reference, concept, space, repeat, fold):
         reference_auroc of all features and of the difference of means. (space, selector, unit):
-        item_log_loss. (hypothesis, concept): difference, its bounds, p, p_left, p_rope, p_right.
+        item_log_loss. (hypothesis, concept): difference, its bounds, p, p_left, p_rope, p_right; and the same
+        contrast in log loss, item_saving (above 0 if the first is better), its bounds and item_p.
         (hypothesis): across_effect with across_low and across_high, across_p (sign flips), across_p_holm (of
         the three), … and ``verdict``. (space, selector): chance_p, chance_p_holm. (concept, space, selector):
         n_failed, folds without a decoder (too few alive, no convergence), which are NaN.
@@ -142,7 +115,8 @@ def compare_pipelines(
     reference = check_spaces(spaces)
     concepts = concepts_of(spaces, reference, (by, concept), target, n_repeats=n_repeats, seed=seed)
     folds = _fold_arrays(concepts, spaces, len(reference[STIMULUS]), seed)
-    contrasts = _contrasts(folds["auroc"], concepts, spaces, seed)
+    contrasts = contrast_variables(folds["auroc"], concepts, spaces, seed)
+    items = item_variables(folds["loss"].mean(axis=0), concepts, spaces, seed)
     chance = _against_chance(concepts, spaces, n_permutations, seed)
     settings = {
         "by": by,
@@ -164,7 +138,7 @@ def compare_pipelines(
         "fold": np.arange(N_FOLDS),
         "unit": reference[STIMULUS].values.astype(str),
     }
-    return xr.Dataset(_fold_variables(folds) | contrasts | chance, coords=coords).assign_attrs(
+    return xr.Dataset(_fold_variables(folds) | contrasts | items | chance, coords=coords).assign_attrs(
         settings,
         estimator="8 features, z-scored, logistic regression (L2, C = 1)",
         patterns="windows" if any(WINDOW in space.dims for space in spaces.values()) else "one value",
@@ -242,38 +216,6 @@ def _fold_variables(
             {"long_name": "held-out log loss of the stimulus, mean over repeats", "units": "nats"},
         ),
     }
-
-
-def _contrasts(
-    auroc: np.ndarray, concepts: list[Concept], spaces: Mapping[str, object], seed: int
-) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]:
-    flat = auroc.reshape(*auroc.shape[:3], -1)
-    ratio = np.array([one.design.test_ratio for one in concepts])
-    names = list(space_names(spaces))
-    differences = {
-        name: contrast_folds(flat, names, list(SELECTORS), weights)
-        for name, (_, weights) in HYPOTHESES.items()
-    }
-    within = {name: within_concepts(values, ratio) for name, values in differences.items()}
-    across = {name: across_concepts(found["difference"], seed=seed) for name, found in within.items()}
-    p_holm = holm(across)
-    said = verdicts(across, p_holm)
-    found: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]] = {
-        name: (
-            ("hypothesis", "concept"),
-            np.stack([within[h][name] for h in HYPOTHESES]),
-            {"long_name": text, "units": "1"},
-        )
-        for name, text in _WITHIN.items()
-    }
-    over = {name: np.array([getattr(across[h], name) for h in HYPOTHESES], dtype=float) for name in _ACROSS}
-    over["p_holm"] = np.array([p_holm[h] for h in HYPOTHESES])
-    found |= {
-        f"across_{name}": (("hypothesis",), over[name], {"long_name": text, "units": "1"})
-        for name, text in (_ACROSS | {"p_holm": "two-sided sign-flip p, Holm over H1 to H3"}).items()
-    }
-    verdict = np.array([said[h] for h in HYPOTHESES])
-    return found | {"verdict": (("hypothesis",), verdict, {"long_name": "verdict", "units": "1"})}
 
 
 def _against_chance(

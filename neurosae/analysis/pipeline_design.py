@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from neurosae.analysis.classes import class_labels
-from neurosae.analysis.decoding_design import DecodingDesign, decoding_design, group_columns
+from neurosae.analysis.decoding_design import DecodingDesign, decoding_design, group_column
 from neurosae.analysis.decoding_rows import is_scaled
 from neurosae.analysis.pipeline_cells import CODES, RANDOM, RAW, SIZE, Space, has_enough
 from neurosae.errors import DesignError
@@ -74,7 +74,7 @@ def concepts_of(
         If a concept has not two classes, the target among them, cannot be split, or few features are alive.
     """
     by, concept = columns
-    group, _ = group_columns(reference, "item")
+    group = group_column(reference, "item")
     names, level = class_labels(reference, concept)
     found = []
     for number, name in enumerate(names.tolist()):

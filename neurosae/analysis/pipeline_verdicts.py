@@ -96,6 +96,40 @@ def within_concepts(differences: np.ndarray, test_ratio: np.ndarray) -> dict[str
     return dict(zip(names, np.array(rows, dtype=float).T, strict=True))
 
 
+def over_items(
+    losses: np.ndarray,
+    group: np.ndarray,
+    spaces: list[str],
+    selectors: list[str],
+    weights: Weights,
+    *,
+    seed: int,
+) -> tuple[float, ...]:
+    """What a contrast saves of the log loss of unseen items: mean, 95 % t interval, sign-flip p over groups.
+
+    Conditional on the decoders as they were trained, so no statement about other training sets.
+
+    Parameters
+    ----------
+    losses : (space, selector, n) log loss of each item, mean over repeats
+    group : (n,) int, items of one group are averaged first
+    """
+    saved = -contrast_folds(losses[None], spaces, selectors, weights)[0]
+    usable = np.isfinite(saved)
+    codes = np.unique(group[usable], return_inverse=True)[1]
+    if codes.max(initial=0) < 1:
+        return (np.nan,) * 4
+    values = np.bincount(codes, saved[usable]) / np.bincount(codes)
+    tested = corrected_resampled_t(values, 0.0)
+    return float(tested.mean), float(tested.low), float(tested.high), _flip_p(values, seed)
+
+
+def _flip_p(values: np.ndarray, seed: int) -> float:
+    """Two-sided p of a mean of 0, from all sign flips if they are few."""
+    flips = sign_flips(len(values), 9999, seed=seed)
+    return float(p_value(values.mean(), flips.labels @ values / len(values), exact=flips.exact))
+
+
 def across_concepts(values: np.ndarray, *, seed: int) -> Across:
     """One contrast value a concept: mean, t interval, exact sign-flip p, Wilcoxon p, posterior.
 
@@ -109,8 +143,6 @@ def across_concepts(values: np.ndarray, *, seed: int) -> Across:
         mean, nan = float(values.mean()) if n else np.nan, np.nan
         return Across(mean, nan, nan, nan, nan, nan, nan, nan, n, n, 0)
     tested, posterior = corrected_resampled_t(values, 0.0), correlated_posterior(values, 0.0, rope=ROPE)
-    flips = sign_flips(n, 9999, seed=seed)
-    p = p_value(values.mean(), flips.labels @ values / n, exact=flips.exact)
     moved = values[values != 0]
     wilcoxon = float(stats.wilcoxon(moved).pvalue) if len(moved) else 1.0
     spread = values.std(ddof=1)
@@ -120,7 +152,7 @@ def across_concepts(values: np.ndarray, *, seed: int) -> Across:
         float(tested.mean),
         float(tested.low),
         float(tested.high),
-        float(p),
+        _flip_p(values, seed),
         wilcoxon,
         float(posterior.left),
         float(posterior.rope),

@@ -10,7 +10,7 @@ from neurosae.analysis.decoding import decode
 from neurosae.analysis.decoding_design import N_FOLDS, group_columns
 from neurosae.analysis.multiverse_curve import exchanged_labels
 from neurosae.analysis.multiverse_questions import with_labels
-from neurosae.analysis.power import Simulation, power_curves
+from neurosae.analysis.power_simulation import Simulation, power_curves
 from neurosae.errors import DesignError
 from neurosae.schema.names import LAYER
 from neurosae.schema.provenance import with_step
@@ -65,7 +65,7 @@ def power_decoder(
     >>> from neurosae.testing import planted_responses
     >>> pilot = planted_responses(n_items=20, effect=8.0)
     >>> power_decoder(pilot, "condition", n_units=[8], n_simulations=10)["power"].values
-    array([1.])
+    array([0.7])
     """
     check_response_dims(pilot)
     column = group_columns(pilot, groups)[0]
@@ -120,7 +120,9 @@ def _parts(
     rng: np.random.Generator,
 ) -> tuple[list[float], list[float], list[float]]:
     """P of parts of the pilot, p of the same parts with exchanged labels, and AUROCs."""
-    p, null, auroc = [], [], []
+    p: list[float] = []
+    null: list[float] = []
+    auroc: list[float] = []
     for _ in range(wanted.n_simulations):
         drawn = np.concatenate([rng.permutation(names)[:n] for names in classes.values()])
         part = pilot.isel(stimulus=np.isin(pilot[column].values, drawn))

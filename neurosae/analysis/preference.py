@@ -26,6 +26,7 @@ from neurosae.arrays.two_class_indices import TWO_CLASS_INDICES, TwoClassIndex
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
+from neurosae.schema.recordings import check_response_dims
 from neurosae.schema.spelling import nearest
 from neurosae.schema.units import unit_keys, with_seen
 
@@ -130,6 +131,7 @@ def _two_classes(
     responses: xr.DataArray, by: str, classes: tuple[str, str], unit: str
 ) -> tuple[xr.DataArray, ClassDesign]:
     """Stimuli of the two classes, and their design with the first class as number 0."""
+    check_response_dims(responses)
     names, labels = class_labels(responses, by)
     for name in classes:
         class_number(names, name, by)

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from neurosae.analysis.contrast import contrast_map
+from neurosae.analysis.family import FAMILY
 from neurosae.arrays.correction import CORRECTIONS, adjust
 from neurosae.arrays.random_factors import f_tail, min_f_prime
 from neurosae.errors import DesignError
@@ -124,7 +125,11 @@ def min_f_map(
     attrs = {name: by_items.attrs[name] for name in ("contrast", "n_permutations", "seed", "site", "basis")}
     attrs |= {"items": items, "templates": templates, "correct": correct, "test": "minF'", "unit": items}
     attrs |= {"n_items": by_items.attrs["n_units"], "n_templates": by_templates.attrs["n_units"]}
-    attrs |= with_step(responses, "min_f_map", contrast=contrast, items=items, templates=templates, seed=seed)
+    attrs |= {"family": FAMILY, "family_size": int(found["valid"][0].sum())}
+    notes = [each.attrs["note"] for each in (by_items, by_templates) if "note" in each.attrs]
+    attrs |= {"note": notes[0]} if notes else {}
+    step = {"contrast": contrast, "items": items, "templates": templates, "correct": correct}
+    attrs |= with_step(responses, "min_f_map", **step, n_permutations=n_permutations, seed=seed)
     coords = {name: by_items.coords[name] for name in (LAYER, FEATURE, SEEN) if name in by_items.coords}
     return xr.Dataset({"effect": by_items["effect"], **variables}, coords=coords, attrs=attrs)
 

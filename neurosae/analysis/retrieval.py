@@ -54,7 +54,7 @@ def retrieve(
     Dataset
         (unit) score of all corpus stimuli, in their order; (list, place) listed, the labels of the stimuli of
         the lists top, random (from the rest) and shuffled (top of a decoder of shuffled labels). Judge all
-        three blind. No p.
+        three blind. No p. Attribute ``other_provenance``: where the corpus comes from.
 
     Raises
     ------
@@ -94,7 +94,11 @@ def retrieve(
             ),
         },
         coords={"unit": units, "list": list(LISTS), "place": np.arange(n)},
-        attrs={**settings, **with_step(responses, "retrieve", **settings)},
+        attrs={
+            **settings,
+            "other_provenance": str(corpus.attrs.get("provenance", "")),
+            **with_step(responses, "retrieve", **settings),
+        },
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from neurosae.analysis.roi_null import relocalized
-from neurosae.analysis.roi_space import check_rois, members_of
+from neurosae.analysis.roi_space import check_rois, has_map, members_of
 from neurosae.arrays.overlap import quotient
 from neurosae.arrays.set_overlap import shared_distribution
 from neurosae.errors import DesignError
@@ -65,7 +65,7 @@ def combine_rois(rois: Sequence[xr.Dataset], how: str) -> xr.Dataset:
     member = reduce(ROI_OPERATIONS[how], [members_of(roi) for roi in rois])
     names = [str(roi.attrs.get("contrast", "")) for roi in rois]
     variables = {"member": ((LAYER, FEATURE), member, {"long_name": "member of the ROI", "units": "1"})}
-    if all("stat" in roi for roi in rois):
+    if all(has_map(roi) for roi in rois):
         variables["stat"] = (
             (LAYER, FEATURE),
             _largest(rois),
@@ -179,7 +179,7 @@ def _candidates(first: xr.Dataset, second: xr.Dataset) -> np.ndarray:
     """Features of each layer that either ROI could have chosen, (L,)."""
     tested = np.ones(members_of(first).shape, dtype=bool)
     for roi in (first, second):
-        if "stat" in roi:
+        if has_map(roi):
             tested &= np.isfinite(roi["stat"].transpose(LAYER, FEATURE).values) | members_of(roi)
     return (tested | members_of(first) | members_of(second)).sum(axis=1)
 

@@ -70,7 +70,8 @@ def _rows_of(
 
 def _contrast_of(roi: xr.Dataset) -> str:
     rule, test = str(roi.attrs.get("rule", "")), str(roi.attrs.get("test", ""))
-    if "of" in rule.split() or not roi.attrs.get("contrast") or "layer" in rule:
+    is_known = bool(roi.attrs.get("contrast")) and "n_selected" in roi.attrs
+    if not is_known or "of" in rule.split() or "layer" in rule:
         raise DesignError(
             f"an ROI by the rule {rule!r} cannot be localized anew; with responses each ROI must come from "
             "one contrast, over all layers. Leave responses out to compare with random sets."

@@ -15,6 +15,11 @@ def members_of(roi: xr.Dataset) -> np.ndarray:
     return np.asarray(roi["member"].transpose(LAYER, FEATURE).values, dtype=bool)
 
 
+def has_map(roi: xr.Dataset) -> bool:
+    """Whether an ROI carries the statistic of each feature, as those of `localize` do."""
+    return "stat" in roi and set(roi["stat"].dims) == {LAYER, FEATURE}
+
+
 def check_rois(rois: Sequence[xr.Dataset]) -> None:
     """Raise `DesignError` unless there are two or more ROIs (layer, feature), all of one space."""
     if len(rois) < 2:

@@ -56,7 +56,8 @@ def cka(
     -------
     DataArray (layer, layer_2) named ``cka``
         1 for representations that are the same up to rotation and scale, around 0 for independent ones; NaN
-        where a layer's similarities are all equal. It is no test.
+        where a layer's similarities are all equal. It is no test. Attribute ``other_provenance``: where
+        ``other`` comes from.
 
     Raises
     ------
@@ -108,7 +109,9 @@ def second_order_rsa(
     """How similar the RDMs of two layers are, for every pair of layers.
 
     Entries of stimuli of one unit do not count. p is one-sided (greater), from permutations of the stimuli
-    of one RDM, rows and columns together (Mantel 1967), not corrected for the number of pairs of layers.
+    of one RDM, rows and columns together (Mantel 1967), not corrected for the number of pairs of layers. If
+    units have several rows each, rows exchange within their unit: p then asks for agreement beyond what the
+    units themselves are like.
 
     Parameters
     ----------
@@ -194,7 +197,8 @@ def _labels(layered: xr.DataArray) -> np.ndarray:
 
 
 def _origins(first: xr.DataArray, second: xr.DataArray) -> dict[str, str]:
-    return {
+    """Sites and bases of both, and the provenance of the second, as that of the first is the result's."""
+    named = {
         name: str(source.attrs.get(key, ""))
         for name, source, key in (
             ("site", first, "site"),
@@ -203,3 +207,4 @@ def _origins(first: xr.DataArray, second: xr.DataArray) -> dict[str, str]:
             ("basis_2", second, "basis"),
         )
     }
+    return named | {"other_provenance": str(second.attrs.get("provenance", ""))}

@@ -27,7 +27,7 @@ def sequence_rdm(recording: Recorded, *, method: str = "cloud", unit: str = "aut
     ----------
     recording : DataArray (stimulus, token, layer, feature), or codes that stay sparse; read layer by layer
     method : an alignment of `neurosae.arrays.alignment.sequence_distance`: ``"cloud"``, ``"softalign"``,
-        ``"dtw"`` or ``"overlap"``
+        ``"dtw"``, ``"softdtw"`` or ``"overlap"``
     unit : column of the unit of inference, by default the widest of family, pair, item, stimulus; sequences
         are not averaged, and pairs of one unit will not count in a comparison
 

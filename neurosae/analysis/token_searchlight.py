@@ -81,7 +81,8 @@ def searchlight_rsa(
         raise DesignError(f"width {width}: a cell averages 1 to {source.width} values of the course.")
     units, labels = source.rows[source.unit].values, source.rows[STIMULUS].values
     target = aligned_model(model, labels, units)
-    drawn = row_orders(units, source.rows["condition"].values, target, n_permutations, seed=seed)
+    levels = source.rows["condition"].values if "condition" in source.rows.coords else labels
+    drawn = row_orders(units, levels, target, n_permutations, seed=seed)
     matrices = _cells(source, width, metric)
     shape = (source.n_layers, source.width - width + 1)
     observed, auroc, null = mantel(matrices, target, drawn.labels, method, units=units)

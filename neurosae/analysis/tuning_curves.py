@@ -17,7 +17,7 @@ from neurosae.analysis.classes import (
 from neurosae.errors import DesignError
 from neurosae.schema.names import FEATURE, LAYER, STIMULUS
 from neurosae.schema.provenance import with_step
-from neurosae.schema.recordings import check_responses
+from neurosae.schema.recordings import check_response_dims, check_responses
 
 _CELL = "cell_of_factors"
 
@@ -106,6 +106,7 @@ def cell_tuning(responses: xr.DataArray, factors: tuple[str, str], *, unit: str 
     array([[1., 3.],
            [5., 9.]])
     """
+    check_response_dims(responses)
     (first, in_first), (second, in_second) = (class_labels(responses, name) for name in factors)
     code = np.char.zfill((in_first * len(second) + in_second).astype(str), 6)
     design = class_design(responses.assign_coords({_CELL: (STIMULUS, code)}), _CELL, unit)

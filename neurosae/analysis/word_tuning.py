@@ -56,10 +56,9 @@ def word_responses(recording: xr.DataArray | SparseRecording, how: str = "last")
     Parameters
     ----------
     recording : DataArray (stimulus, token, layer, feature) with word_index; may be lazy, or a sparse
-    recording
-        of codes
+        recording of codes
     how : ``"last"``, the token at which the word is complete; ``"mean"``, ``"max"`` or ``"sum"`` over its
-    tokens
+        tokens
 
     Returns
     -------

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 
 from neurosae.arrays.distance import ROUNDING
 from neurosae.arrays.feature_index import METRICS
@@ -30,6 +31,8 @@ def sequence_distance(a: np.ndarray, b: np.ndarray, method: str) -> float:
         overlap    mean cost over the first min(T, U) tokens
         dtw        cost of the cheapest monotone path of steps (1,0), (0,1), (1,1), over its length; the path
                    keeps within ceil(.2 max(T, U)) of the diagonal, or |T - U| if that is more
+        softdtw    soft minimum of the costs of all monotone paths, -log sum exp(-cost), of a with b, less the
+                   mean of a with a and b with b, over (T + U) / 2; unlike dtw it changes smoothly
         softalign  1 - (mean_t max_u cos(a_t, b_u) + mean_u max_t cos) / 2, whatever the order
         cloud      energy distance 2 E|a - b| - E|a - a'| - E|b - b'|, without bias from T and U, whatever
                    the order; may be negative
@@ -46,7 +49,8 @@ def sequence_distance(a: np.ndarray, b: np.ndarray, method: str) -> float:
 
     Source
     ------
-    Sakoe & Chiba 1978, IEEE Trans Acoust 26:43 (dtw); Zhang et al. 2020, ICLR, BERTScore (softalign);
+    Sakoe & Chiba 1978, IEEE Trans Acoust 26:43 (dtw); Cuturi & Blondel 2017, ICML, with smoothing 1, and
+    Blondel, Mensch & Vert 2021, AISTATS (softdtw, as a divergence); Zhang et al. 2020, ICLR, BERTScore (softalign);
     Szekely & Rizzo 2013, J Stat Plan Inference 143:1249 (energy distance).
 
     Examples
@@ -138,6 +142,23 @@ def _dtw(a: np.ndarray, b: np.ndarray) -> float:
     return float(total[-1, -1] / steps[-1, -1])
 
 
+def _softdtw(a: np.ndarray, b: np.ndarray) -> float:
+    own = _soft_cost(_costs(a, a)) + _soft_cost(_costs(b, b))
+    return (2 * _soft_cost(_costs(a, b)) - own) / (len(a) + len(b))
+
+
+def _soft_cost(costs: np.ndarray) -> float:
+    """Soft minimum over all monotone paths of their summed costs (T, U)."""
+    total = np.full((costs.shape[0] + 1, costs.shape[1] + 1), np.inf)
+    total[0, 0] = 0.0
+    for diagonal in range(costs.shape[0] + costs.shape[1] - 1):
+        i = np.arange(max(0, diagonal - costs.shape[1] + 1), min(diagonal, costs.shape[0] - 1) + 1)
+        j = diagonal - i
+        before = np.stack([total[i, j], total[i, j + 1], total[i + 1, j]])
+        total[i + 1, j + 1] = costs[i, j] - logsumexp(-before, axis=0)
+    return float(total[-1, -1])
+
+
 def _softalign(a: np.ndarray, b: np.ndarray) -> float:
     cosines = _cosines(a, b)
     return float(1 - (cosines.max(axis=1).mean() + cosines.max(axis=0).mean()) / 2)
@@ -155,10 +176,11 @@ def _spread(a: np.ndarray) -> float:
 ALIGNMENTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "overlap": _overlap,
     "dtw": _dtw,
+    "softdtw": _softdtw,
     "softalign": _softalign,
     "cloud": _cloud,
 }
 """Distances between sequences by name: (T, P), (U, P) -> float."""
 
-LENGTH_SENSITIVE = ("overlap", "dtw", "softalign")
+LENGTH_SENSITIVE = ("overlap", "dtw", "softdtw", "softalign")
 """Alignments whose distance depends on the lengths of the sequences, all else equal."""

@@ -15,6 +15,9 @@ CORRECTIONS = {
     "fdr_by": "false discovery rate, any dependence (Benjamini & Yekutieli 2001)",
 }
 
+NOT_FAMILY_WISE = ("none", "fdr_bh", "fdr_by", HIERARCHICAL)
+"""Corrections that do not bound the chance of a single false discovery in the family."""
+
 
 def adjust(p: np.ndarray, method: str) -> np.ndarray:
     """P-values adjusted for the family they form: compare them with alpha directly.

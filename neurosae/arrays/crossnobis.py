@@ -159,7 +159,7 @@ def whitened(runs: np.ndarray, noise: str) -> np.ndarray:
     Raises
     ------
     DesignError
-        If the noise model is unknown, or no channel differs between runs.
+        If the noise model is unknown, there are fewer than two runs, or no channel differs between runs.
 
     Examples
     --------
@@ -168,6 +168,7 @@ def whitened(runs: np.ndarray, noise: str) -> np.ndarray:
     """
     if noise not in NOISE:
         raise DesignError(f"no noise model {noise!r}; choose one of {list(NOISE)}.")
+    _check_runs(runs)
     runs = np.asarray(runs, dtype=np.float64)
     if noise == "none":
         return runs

@@ -44,7 +44,8 @@ def dissimilarity(patterns: np.ndarray, metric: str) -> np.ndarray:
     Returns
     -------
     array (n, n)
-        Float64, symmetric, zero diagonal; rows and columns of silent patterns are NaN.
+        Float64, symmetric, zero diagonal; rows and columns of silent patterns are NaN, all of them if there
+        is no feature.
 
     Raises
     ------
@@ -66,7 +67,10 @@ def dissimilarity(patterns: np.ndarray, metric: str) -> np.ndarray:
     """
     if metric not in MEASURES:
         raise DesignError(f"no RDM measure {metric!r}; choose one of {list(MEASURES)}.")
-    matrix = MEASURES[metric](np.asarray(patterns, dtype=np.float64))
+    patterns = np.asarray(patterns, dtype=np.float64)
+    if patterns.shape[1] == 0:
+        return np.full((len(patterns), len(patterns)), np.nan)
+    matrix = MEASURES[metric](patterns)
     np.fill_diagonal(matrix, np.where(np.isnan(matrix.diagonal()), np.nan, 0.0))
     return matrix
 

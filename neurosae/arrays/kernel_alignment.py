@@ -17,7 +17,8 @@ def linear_kernel(patterns: np.ndarray) -> np.ndarray:
            [-1.,  1.]])
     """
     patterns = np.asarray(patterns, dtype=np.float64)
-    centred = patterns - patterns.mean(axis=0)
+    # The mean of equal values is not always that value: what is left would pass for a representation.
+    centred = np.where(np.ptp(patterns, axis=0) > 0, patterns - patterns.mean(axis=0), 0.0)
     return np.asarray(centred @ centred.T)
 
 

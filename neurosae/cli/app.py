@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neurosae.cli import experiments, exports, sessions, studies
+from neurosae.cli import dictionaries, experiments, exports, sessions, studies
 from neurosae.cli.console import ending_well, set_verbosity
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     *(sessions.record, sessions.merge, sessions.consolidate),
     *(sessions.contrast, sessions.localize, sessions.rsa, sessions.select, sessions.decode),
     *(experiments.lesion, experiments.stimulate),
+    *(dictionaries.train, dictionaries.encode),
     exports.export,
 )
 for verb in VERBS:

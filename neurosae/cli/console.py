@@ -87,6 +87,13 @@ def _end(message: str, code: int) -> None:
 
 def progress(step: str) -> Callable[[int, int], None]:
     """A progress bar for one step: shown on a terminal, after two seconds, and only if there is one."""
+    return watched_progress(step)[0]
+
+
+def watched_progress(
+    step: str,
+) -> tuple[Callable[[int, int], None], Callable[[Mapping[str, float]], None]]:
+    """A progress bar as of `progress`, and a function that shows numbers by name beside it."""
     bar = tqdm(desc=step, delay=2, disable=True if settings.verbosity < 0 else None, leave=False, unit="")
     if settings.verbosity > 0:
         note(step)
@@ -97,4 +104,7 @@ def progress(step: str) -> Callable[[int, int], None]:
         if done >= total:
             bar.close()
 
-    return advance
+    def show(numbers: Mapping[str, float]) -> None:
+        bar.set_postfix({name: f"{value:.3g}" for name, value in numbers.items() if name != "step"})
+
+    return advance, show

@@ -37,7 +37,7 @@ def lesion(
     """Lesion an ROI and compare with intact and with matched shams."""
     ns.report.check_output(out, overwrite=overwrite)
     opened = ns.open_session(session)
-    reference = opened[site or opened.sites[0]]
+    reference = opened.recording(site)
     act = ns.Lesion(ns.load_netcdf(roi), how=kind, reference=reference)
     name = subject or str(opened.provenance["subject"]["name"])
     table = ns.load_stimuli(stimuli)
@@ -77,7 +77,7 @@ def stimulate(
     """Add the direction of a contrast in several doses, beside random directions of equal norm."""
     ns.report.check_output(out, overwrite=overwrite)
     opened = ns.open_session(session)
-    recording = opened[site or opened.sites[0]]
+    recording = opened.recording(site)
     responses = ns.pool_tokens(recording, window=window, how=how)
     direction = ns.Direction.from_contrast(responses, contrast, layer=layer, reference=recording)
     name = subject or str(opened.provenance["subject"]["name"])

@@ -76,8 +76,8 @@ def _source(source: Path, site: str | None, dictionaries: list[str]) -> "Exporte
     session = ns.open_session(source)
     if dictionaries:
         known = session.dictionaries.get(dictionaries[0], {}).get("site")
-        return session.codes(site or known or session.sites[0], *dictionaries)
-    return session[site or session.sites[0]]
+        return session.codes(site or known or "any site", *dictionaries)
+    return session.recording(site)
 
 
 def _selected(labelled: "Exported", dim: str, written: str) -> "Exported":

@@ -191,7 +191,7 @@ def decode(
 
 def _responses(session: Path, site: str | None, window: str, how: str) -> "xr.DataArray":
     opened = ns.open_session(session)
-    return ns.pool_tokens(opened[site or opened.sites[0]], window=window, how=how)
+    return ns.pool_tokens(opened.recording(site), window=window, how=how)
 
 
 def _numbers(result: "xr.Dataset") -> dict[str, object]:

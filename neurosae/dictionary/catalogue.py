@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from neurosae.dictionary.interface import Dictionary
+from neurosae.dictionary.releases import find_release, shipped_folder, shipped_names
 from neurosae.errors import DictionaryError
 from neurosae.schema.spelling import nearest
 
@@ -19,7 +20,8 @@ def open_dictionary(name: str, folder: Path | None = None) -> Dictionary:
 
     Parameters
     ----------
-    name : 'toy', which fits the subject of that name, or the path of a folder in sae-lens format
+    name : 'toy', which fits the subject of that name; the path of a folder in sae-lens format; a dictionary
+        that is part of neurosae; or RELEASE/ID, see `neurosae.dictionary.load.load_dictionary`
     folder : where a relative path begins, by default the working directory
 
     Returns
@@ -41,9 +43,9 @@ def open_dictionary(name: str, folder: Path | None = None) -> Dictionary:
     """
     check_dictionary(name, folder)
     path = dictionary_path(name, folder)
-    if path is None:
+    if path is None and name in _KNOWN:
         return _KNOWN[name]()
-    return cast(Dictionary, _function("neurosae.dictionary.load", "load_dictionary")(path))
+    return cast(Dictionary, _function("neurosae.dictionary.load", "load_dictionary")(path or name))
 
 
 def check_dictionary(name: str, folder: Path | None = None) -> None:
@@ -54,10 +56,11 @@ def check_dictionary(name: str, folder: Path | None = None) -> None:
     DictionaryError
         With what was looked for.
     """
-    if dictionary_path(name, folder) is None and name not in _KNOWN:
+    if dictionary_path(name, folder) is None and name not in _KNOWN and find_release(name) is None:
+        known = [*_KNOWN, *shipped_names()]
         raise DictionaryError(
-            f"no dictionary {name!r}{nearest(name, _KNOWN)} It is neither a known name ({', '.join(_KNOWN)}) "
-            f"nor a folder below {folder or Path.cwd()}."
+            f"no dictionary {name!r}{nearest(name, known)} It is neither a known name ({', '.join(known)}) "
+            f"nor RELEASE/ID of sae-lens, nor a folder below {folder or Path.cwd()}."
         )
 
 
@@ -76,7 +79,7 @@ class DictionaryRecipe:
 
 def dictionary_recipe(dictionary: Dictionary) -> DictionaryRecipe | None:
     """The recipe of a dictionary that was read from a folder; None for others, which are small."""
-    folder = getattr(dictionary, "folder", None)
+    folder = getattr(dictionary, "address", None)
     if folder is None:
         return None
     told = cast(Mapping[str, Any], dictionary.metadata.get("told", {}))
@@ -103,9 +106,9 @@ def make_dictionary(its: DictionaryRecipe) -> Dictionary:
 
 
 def dictionary_path(name: str, folder: Path | None = None) -> Path | None:
-    """The folder that ``name`` is the path of, absolute, or None where there is none."""
+    """The folder that ``name`` is the path of, or that of a dictionary that is part of neurosae, or None."""
     path = (folder or Path()) / name
-    return path.absolute() if path.exists() else None
+    return path.absolute() if path.exists() else shipped_folder(name)
 
 
 def _toy() -> Dictionary:

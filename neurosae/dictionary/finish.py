@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from neurosae.dictionary.weights import CONFIG, WEIGHTS
+from neurosae.dictionary.file_names import CONFIG, WEIGHTS
 
 ROWS_AT_ONCE = 4096
 

@@ -11,7 +11,14 @@ from neurosae.schema.names import LAYER, UNITS_BASIS
 from neurosae.schema.provenance import provenance
 from neurosae.schema.recordings import check_recording
 
-OTHER_NAMES: Mapping[str, str] = {"huggingfacetb/smollm2-135m-instruct": "smollm2-135m"}
+OTHER_NAMES: Mapping[str, str] = {
+    "huggingfacetb/smollm2-135m-instruct": "smollm2-135m",
+    "gpt2": "gpt2-small",
+    "openai-community/gpt2": "gpt2-small",
+    "google/gemma-2-2b": "gemma-2-2b",
+    "google/gemma-2-9b": "gemma-2-9b",
+    "meta-llama/llama-3.1-8b": "llama-3.1-8b",
+}
 """Subjects of the catalogue under the names that dictionaries use, in lower case."""
 
 FVU_LIMIT = 1.0

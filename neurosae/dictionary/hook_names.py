@@ -46,3 +46,31 @@ def site_and_layer(hook_name: str) -> tuple[str, int]:
             f"It must read 'blocks.LAYER.' and one of {listed(SITES_BY_HOOK)}."
         )
     return SITES_BY_HOOK[match[2]], int(match[1])
+
+
+def hook_name(site: str, layer: int) -> str:
+    """Hook name of a site and layer, the inverse of `site_and_layer`.
+
+    Parameters
+    ----------
+    site : one that subjects record
+    layer : block, from 0
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    DictionaryError
+        If there is no such site.
+
+    Examples
+    --------
+    >>> hook_name("attn_z", 3)
+    'blocks.3.attn.hook_z'
+    """
+    found = [hook for hook, its in SITES_BY_HOOK.items() if its == site]
+    if not found:
+        raise DictionaryError(f"unknown site {site!r}. Sites: {listed(SITES_BY_HOOK.values())}.")
+    return f"blocks.{layer}.{found[0]}"

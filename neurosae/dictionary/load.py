@@ -1,7 +1,8 @@
-"""Load a dictionary from a folder in sae-lens format; offline, safetensors only."""
+"""Load a dictionary from a folder, or by the name of a release; offline, and nothing that can run code."""
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,15 +11,19 @@ import scipy.sparse as sp
 import torch
 from sae_lens import SAE
 
+from neurosae.dictionary.formats import read_format
 from neurosae.dictionary.hook_names import site_and_layer
 from neurosae.dictionary.interface import Dictionary
-from neurosae.dictionary.weights import WEIGHTS, check_weights, read_config
+from neurosae.dictionary.releases import Found, find_release, shipped_folder
 from neurosae.errors import DictionaryError
 from neurosae.schema.names import SITES
 from neurosae.schema.spelling import listed
 
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 """Architectures that are read; BatchTopK and Matryoshka dictionaries are saved as jumprelu."""
+
+SCALED, SCALER = "expected_average_only_in", "activation_scaler.json"
+"""Normalisation by one number for all tokens, and the file in which sae-lens keeps it."""
 
 _BATCH_BYTES = 64 * 2**20
 
@@ -30,15 +35,23 @@ def load_dictionary(
     site: str | None = None,
     layer: int | None = None,
     name: str | None = None,
+    scale: float | None = None,
 ) -> Dictionary:
-    """A dictionary from a folder with cfg.json and sae_weights.safetensors.
+    """A dictionary from a folder with cfg.json and sae_weights.safetensors, or by its name.
+
+    Nothing is fetched: releases are looked for in the folder that the environment variable
+    ``NEUROSAE_DICTIONARIES`` names, then in the cache of Hugging Face.
 
     Parameters
     ----------
-    path : the folder
+    path : the folder, in the format of sae-lens or with params.npz of Gemma Scope; the name of a dictionary
+        that is part of neurosae, 'smollm2-135m/l15-btk'; or RELEASE/ID as sae-lens lists it, such as
+        'gpt2-small-res-jb/blocks.6.hook_resid_pre'
     subject, site, layer : where the dictionary belongs; only for one whose metadata does not say, and
         recorded as told by the user
     name : how it is called, by default the name of the folder
+    scale : what activations are to be multiplied by before they are encoded; only for a dictionary of
+        normalised activations whose files do not say, and folded into its weights
 
     Returns
     -------
@@ -47,8 +60,8 @@ def load_dictionary(
     Raises
     ------
     DictionaryError
-        If files are missing, damaged, pickled or do not fit each other; weights are not finite; the
-        architecture or the normalisation is not one that is read; or where it belongs is not known, or
+        If files are missing, damaged, pickled or do not fit each other; weights are not finite; it is a
+        transcoder; the architecture or the normalisation is not one that is read; or where it belongs is not known, or
         contradicts the metadata.
 
     Examples
@@ -57,12 +70,21 @@ def load_dictionary(
     Traceback (most recent call last):
     neurosae.errors.DictionaryError: no dictionary at no/such/folder. ...
     """
-    folder = Path(path)
-    config = read_config(folder)
-    _check_kind(config, folder)
-    known, told = _placed(_metadata(config), {"subject": subject, "site": site, "layer": layer}, folder)
-    check_weights(folder, int(str(config["d_in"])), int(str(config["d_sae"])))
-    return SaeDictionary(folder, name or folder.resolve().name, config, known, told)
+    found = _found(path)
+    read = read_format(found)
+    _check_kind(read.config, found.folder)
+    metadata = {**_metadata(read.config), **_published(found)}
+    given = {"subject": subject, "site": site, "layer": layer}
+    known, told = _placed(metadata, given, found.folder)
+    sae = read.autoencoder()
+    factor, told_factor = _scale(read.config, found, scale)
+    if factor is not None:
+        sae.fold_activation_norm_scaling_factor(factor)
+    metadata |= {"architecture": read.config["architecture"], "told": {**told, **told_factor}}
+    called = name or (str(path).replace("/", "-") if found.release else found.folder.resolve().name)
+    opened = SaeDictionary(sae, read.weights, called, known, metadata)
+    opened.address = str(path) if found.release else str(found.folder.absolute())
+    return opened
 
 
 class SaeDictionary:
@@ -70,26 +92,23 @@ class SaeDictionary:
 
     def __init__(
         self,
-        folder: Path,
+        sae: SAE,
+        weights: Path,
         name: str,
-        config: Mapping[str, object],
         known: Mapping[str, object],
-        told: Mapping[str, object],
+        metadata: Mapping[str, object],
     ) -> None:
-        self._sae = SAE.load_from_disk(folder, device="cpu", dtype="float32").eval().requires_grad_(False)
+        self._sae = sae
         self._sae.turn_off_forward_pass_hook_z_reshaping()
-        self._sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-        self.name, self.folder = name, folder.absolute()
+        self._sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.name, self.folder = name, weights.parent.absolute()
+        self.address = str(self.folder)
         self.subject, self.site = str(known["subject"]), str(known["site"])
         self.layer = int(str(known["layer"]))
         self.d_in, self.n_features = self._sae.cfg.d_in, self._sae.cfg.d_sae
         self.decoder: np.ndarray = _decoder(self._sae)
         self.bias: np.ndarray = self._sae.b_dec.numpy()
-        self.metadata: Mapping[str, object] = {
-            **_metadata(config),
-            "architecture": config["architecture"],
-            "told": dict(told),
-        }
+        self.metadata: Mapping[str, object] = metadata
 
     def encode(self, rows: np.ndarray) -> sp.csr_array:
         """Codes (n, feature) float32 of activations (n, d_in); never dense beyond one batch of rows."""
@@ -157,16 +176,59 @@ def _metadata(config: Mapping[str, object]) -> dict[str, object]:
 
 def _check_kind(config: Mapping[str, object], folder: Path) -> None:
     architecture = config.get("architecture")
+    if "transcoder" in str(architecture):
+        raise DictionaryError(
+            f"{folder} holds a transcoder: it reads one site and writes another. neurosae reads dictionaries "
+            "that rebuild the site they encode."
+        )
     if architecture not in ARCHITECTURES:
         raise DictionaryError(
             f"{folder} holds the architecture {architecture!r}. Those that are read: {listed(ARCHITECTURES)}."
         )
     normalisation = config.get("normalize_activations", "none")
-    if normalisation not in ("none", None):
+    if normalisation not in ("none", None, SCALED):
         raise DictionaryError(
-            f"{folder} expects activations normalised by {normalisation!r}; recordings hold raw ones. "
-            "Fold the scale into the weights and save it with normalize_activations 'none'."
+            f"{folder} expects activations normalised by {normalisation!r}, each token by its own length, so "
+            "that its features say nothing of raw ones. Take a dictionary of raw activations."
         )
+
+
+def _scale(
+    config: Mapping[str, object], found: Found, told: float | None
+) -> tuple[float | None, dict[str, object]]:
+    """What activations are multiplied by before they are encoded, and the same if the user had to tell it."""
+    if config.get("normalize_activations") != SCALED:
+        if told is not None:
+            raise DictionaryError(f"{found.folder} is of raw activations. Leave scale out.")
+        return None, {}
+    path = found.folder / SCALER
+    stored = json.loads(path.read_text(encoding="utf-8")).get("scaling_factor") if path.is_file() else None
+    known = stored if found.scale is None else found.scale
+    if known is None and told is None:
+        raise DictionaryError(
+            f"{found.folder} is of activations scaled to a common length, and its files do not say by what. "
+            "Tell it: scale=..., sqrt(d_in) divided by the mean norm of the activations it was trained on."
+        )
+    if known is not None and told is not None and told != known:
+        raise DictionaryError(f"{found.folder} has scale {known!r}, not {told!r}. Leave scale out.")
+    factor = float(told if known is None else known)
+    if not (factor > 0 and factor < float("inf")):
+        raise DictionaryError(f"scale {factor} is no positive number.")
+    return factor, {"scale": factor} if known is None else {}
+
+
+def _found(path: str | Path) -> Found:
+    """Where the files are; a path comes before a name of the same spelling."""
+    folder = Path(path)
+    if folder.exists():
+        return Found(folder)
+    shipped = shipped_folder(str(path))
+    return Found(shipped) if shipped is not None else find_release(str(path)) or Found(folder)
+
+
+def _published(found: Found) -> dict[str, object]:
+    """What a release says of a dictionary, under the names that its own metadata would have."""
+    return {f"published_{key}": value for key, value in found.published.items()}
 
 
 def _placed(

@@ -26,6 +26,7 @@ DIVERGED = 10.0
 """A loss so many times the mean squared norm of the rows ends the training: rebuilding nothing gives 1."""
 
 Progress = Callable[[int, int], object]
+Watch = Callable[[Mapping[str, float]], object]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def fit(
     blocked: np.ndarray | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Any:
     """A trained autoencoder of sae-lens, its scale folded into the weights.
 
@@ -77,6 +79,7 @@ def fit(
     blocked : (n, d) orthonormal directions that the encoder may not see, those of attention sinks
     device : where it is trained
     progress : called as ``progress(n_steps_done, n_steps)``
+    watch : called with each line of the log: step, loss, explained_variance, l0, dead, k
 
     Raises
     ------
@@ -109,7 +112,10 @@ def fit(
                 f"diverges. Lower the learning rate; the last good checkpoint is {folder / CHECKPOINT}."
             )
         if (step + 1) % LOG_EVERY == 0 or step + 1 == recipe.n_steps:
-            _log(folder, _state(trainer, output, step))
+            state = _state(trainer, output, step)
+            _log(folder, state)
+            if watch is not None:
+                watch(state)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == recipe.n_steps:
             _checkpoint(trainer, folder, recipe)
         if progress is not None:

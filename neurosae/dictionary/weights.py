@@ -1,16 +1,17 @@
 """Read a sae-lens folder with suspicion: files present, whole, finite and of fitting shapes."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from neurosae.dictionary.file_names import CONFIG, WEIGHTS
 from neurosae.errors import DictionaryError
 from neurosae.schema.foreign_files import PICKLES, mistaken_for
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _MOST_TENSORS = 1000
 
 
@@ -62,6 +63,11 @@ def check_weights(folder: Path, d_in: int, d_sae: int) -> None:
                 f"{name} in {path} has shape {found}, {CONFIG} asks for {shape}. "
                 "The two files do not belong together."
             )
+    check_finite(tensors, path)
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise DictionaryError if a tensor has values that are not finite."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise DictionaryError(f"{name} in {path} has NaN or infinite values. Use an intact copy.")

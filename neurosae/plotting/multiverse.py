@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from neurosae.errors import DesignError
 from neurosae.plotting.style import ACCENT, INK, QUIET, axes, label_of, p_text, tidy
 
 _ROW = 0.16
@@ -25,6 +26,11 @@ def plot_multiverse(result: xr.Dataset, *, alpha: float = 0.05, ax: Axes | None 
     Returns
     -------
     Axes of the effects; the options are drawn in axes beneath, for which they make room
+
+    Raises
+    ------
+    DesignError
+        If ``ax`` is no part of a grid of subplots.
 
     Examples
     --------
@@ -53,7 +59,15 @@ def _effects(ax: Axes, result: xr.Dataset, shown: xr.Dataset, alpha: float) -> N
     if "median_lo" in result and np.isfinite(result["median_lo"]):
         low, high = float(result["median_lo"]), float(result["median_hi"])
         ax.axhspan(low, high, color=QUIET, alpha=0.2, lw=0)
-        ax.text(place[-1] + 0.6, low, "medians with exchanged labels (95 %)", **_small("right", "bottom"))
+        ax.text(
+            place[-1] + 0.6,
+            low,
+            "medians with exchanged labels (95 %)",
+            ha="right",
+            va="bottom",
+            fontsize="x-small",
+            color=QUIET,
+        )
     ax.axhline(float(result.attrs.get("null_value", 0.0)), color=INK, lw=0.6)
     ax.vlines(place, shown["lo"].values, shown["hi"].values, color=QUIET, lw=1)
     ax.scatter(place[passed], effect[passed], s=18, color=ACCENT, zorder=3, label=f"p ≤ {alpha:g}")
@@ -71,10 +85,6 @@ def _effects(ax: Axes, result: xr.Dataset, shown: xr.Dataset, alpha: float) -> N
     ax.legend(frameon=False, fontsize="small", loc="upper left")
 
 
-def _small(horizontal: str, vertical: str) -> dict[str, str]:
-    return {"ha": horizontal, "va": vertical, "fontsize": "x-small", "color": QUIET}
-
-
 def _title(result: xr.Dataset, n_answered: int) -> str:
     n_all = result.sizes["specification"]
     count = f"{n_all} specifications" if n_answered == n_all else f"{n_answered} of {n_all} specifications"
@@ -86,7 +96,10 @@ def _title(result: xr.Dataset, n_answered: int) -> str:
 def _options(ax: Axes, shown: xr.Dataset, rows: list[tuple[str, str]]) -> None:
     """A dot for each option that a specification takes; options that vary together stand in one block."""
     share = min(_ROW * (len(rows) + 1) / 5.4, 0.6)
-    spec = ax.get_subplotspec().subgridspec(2, 1, height_ratios=[1 - share, share], hspace=0.02)
+    place_of_both = ax.get_subplotspec()
+    if place_of_both is None:
+        raise DesignError("the curve needs axes of a grid of subplots, to make room for the options beneath.")
+    spec = place_of_both.subgridspec(2, 1, height_ratios=[1 - share, share], hspace=0.02)
     ax.set_subplotspec(spec[0])
     grid = ax.figure.add_subplot(spec[1], sharex=ax)
     for row, (name, value) in enumerate(rows):

@@ -6,8 +6,9 @@ the beginning of the files is already a fair sample of the corpus; a pass that w
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from neurosae.recording.files import check_free_space, write_json
 from neurosae.subject.batching import run_all
 from neurosae.subject.interface import Subject, Tokens
 
-STATE = "harvest.json"
+STATE, SPECIAL = "harvest.json", "special.npz"
 
 TEXTS_AT_ONCE = 256
 WINDOWS_AT_ONCE = 64
@@ -34,16 +35,52 @@ class Harvest:
     folder : with one ``SITE-LAYER.npy`` a place, float16 (row, d)
     places : (site, layer) of each file
     n_rows : rows, the same in every file
+    asked : subject (hash of its weights), texts (hash), context, seed; and what the subject says of itself
+        under ``described``, where the harvest was begun by a version that kept it
     """
 
     folder: Path
     places: tuple[tuple[str, int], ...]
     n_rows: int
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, site: str, layer: int) -> np.ndarray:
         """Activations (row, d) float16 of a place, mapped from disk."""
         found = np.load(self.folder / file_name(site, layer), mmap_mode="r", allow_pickle=False)
         return np.asarray(found)[: self.n_rows] if found.ndim == 2 else found
+
+    def special(self, site: str, layer: int) -> np.ndarray:
+        """Activations (token, d) float32 of special tokens at the beginning of a window; none if not kept."""
+        path = self.folder / SPECIAL
+        if not path.exists():
+            return np.empty((0, self.rows(site, layer).shape[1]), dtype=np.float32)
+        with np.load(path, allow_pickle=False) as kept:
+            return np.asarray(kept[file_name(site, layer)])
+
+
+def open_harvest(folder: Path | str) -> Harvest:
+    """A harvest that is on disk, finished or not.
+
+    Raises
+    ------
+    StorageError
+        If the folder holds none, or one whose state or files are damaged.
+
+    Examples
+    --------
+    >>> open_harvest("no/such/folder")
+    Traceback (most recent call last):
+    neurosae.errors.StorageError: no/such/folder holds no harvest ...
+    """
+    folder = Path(folder)
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        places = tuple((str(site), int(layer)) for site, layer in state["asked"]["places"])
+        return Harvest(folder, places, int(state["rows"]), _known(state))
+    except OSError as error:
+        raise StorageError(f"{folder} holds no harvest ({error}). Make one with harvest().") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{folder / STATE} is damaged ({error!r}). Harvest again.") from error
 
 
 def file_name(site: str, layer: int) -> str:
@@ -107,9 +144,13 @@ def harvest(
     (20, 32)
     """
     folder = Path(folder)
-    windows = shuffled_windows(subject, texts, context, seed)
     places = tuple((site, int(layer)) for site, layers in sites.items() for layer in layers)
     state = _begun(folder, subject, texts, places, n_tokens, context, seed)
+    if not (folder / SPECIAL).exists():
+        _keep_special(subject, texts, sites, folder)
+    if state["rows"] >= n_tokens:
+        return Harvest(folder, places, int(state["rows"]), _known(state))
+    windows = shuffled_windows(subject, texts, context, seed)
     files = _open_files(folder, subject, places, n_tokens, is_new=state["windows"] == 0)
     while state["rows"] < n_tokens and state["windows"] < len(windows):
         some = windows[state["windows"] : state["windows"] + WINDOWS_AT_ONCE]
@@ -122,7 +163,7 @@ def harvest(
         write_json(folder / STATE, state)
         if progress is not None:
             progress(state["rows"], n_tokens)
-    return Harvest(folder, places, int(state["rows"]))
+    return Harvest(folder, places, int(state["rows"]), _known(state))
 
 
 def shuffled_windows(subject: Subject, texts: Sequence[str], context: int, seed: int) -> list[Tokens]:
@@ -144,18 +185,18 @@ def shuffled_windows(subject: Subject, texts: Sequence[str], context: int, seed:
 def _windows(subject: Subject, texts: Sequence[str], context: int) -> Iterator[Tokens]:
     for tokens in subject.tokenize(list(texts)):
         n_leading = int(np.argmin(tokens.is_special)) if len(tokens) else 0
-        begin, body = tokens.token_id[:n_leading], tokens.token_id[n_leading:]
         size = context - n_leading
-        for start in range(0, len(body), size):
-            part = body[start : start + size]
-            if len(part) >= size // 2 or (start == 0 and len(part)):
-                yield _plain(np.concatenate([begin, part]), n_leading)
+        for start in range(n_leading, len(tokens), size):
+            part = np.arange(start, min(start + size, len(tokens)))
+            if len(part) >= size // 2 or start == n_leading:
+                yield _plain(tokens, np.concatenate([np.arange(n_leading), part]), n_leading)
 
 
-def _plain(token_id: np.ndarray, n_special: int) -> Tokens:
-    """Tokens by number alone, as a forward pass needs them."""
-    none = np.zeros(len(token_id), dtype=np.int64)
-    return Tokens(token_id, np.full(len(token_id), ""), none, none, np.arange(len(token_id)) < n_special)
+def _plain(tokens: Tokens, chosen: np.ndarray, n_special: int) -> Tokens:
+    """Tokens without their places in the text, each string held once, as a forward pass needs them."""
+    strings = np.array([sys.intern(str(its)) for its in tokens.token_str[chosen]], dtype=object)
+    none = np.zeros(len(chosen), dtype=np.int8)
+    return Tokens(tokens.token_id[chosen], strings, none, none, np.arange(len(chosen)) < n_special)
 
 
 def _begun(
@@ -177,11 +218,13 @@ def _begun(
         "n_tokens": n_tokens,
         "context": context,
         "seed": seed,
+        "dtype": subject.describe().get("dtype"),
     }
     if not (folder / STATE).exists():
-        return {"asked": asked, "rows": 0, "windows": 0}
+        return {"asked": asked, "described": subject.describe(), "rows": 0, "windows": 0}
     state = dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
-    other = [key for key, value in asked.items() if state["asked"].get(key) != value]
+    # the first harvests did not keep the precision in which the subject ran
+    other = [key for key, value in asked.items() if state["asked"].get(key, value) != value]
     if other:
         raise StorageError(
             f"{folder} holds another harvest: it differs in {other[0]}. Choose another folder."
@@ -205,6 +248,29 @@ def _open_files(
         )
         for place, width in widths.items()
     }
+
+
+def _known(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {**state["asked"], "described": dict(state.get("described", {}))}
+
+
+def _keep_special(
+    subject: Subject, texts: Sequence[str], sites: Mapping[str, Sequence[int]], folder: Path
+) -> None:
+    """Store the activations of the special tokens before a text: BOS mostly is an attention sink."""
+    first = subject.tokenize([texts[0][:100] if texts else ""])[0]
+    n_leading = int(np.argmin(first.is_special)) if len(first) and not first.is_special.all() else len(first)
+    begin = _plain(first, np.arange(n_leading), n_leading)
+    read = subject.run([begin], sites=sites).activations if n_leading else {}
+    kept = {
+        file_name(site, int(layer)): read[site][:, slot].astype(np.float32)
+        if n_leading
+        else np.empty((0, subject.n_features(site)), dtype=np.float32)
+        for site, layers in sites.items()
+        for slot, layer in enumerate(layers)
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / SPECIAL, **kept)  # type: ignore[arg-type]
 
 
 def _of_text(

@@ -68,12 +68,12 @@ class Session:
         """
         return self.recording(key) if isinstance(key, str) else self.codes(*key)
 
-    def recording(self, site: str, *, mask: bool = True) -> xr.DataArray:
+    def recording(self, site: str | None = None, *, mask: bool = True) -> xr.DataArray:
         """The recording of a site, lazy: activations are read when they are used.
 
         Parameters
         ----------
-        site : one of ``sites``
+        site : one of ``sites``, by default the first
         mask : NaN at special tokens and attention sinks; False keeps them, and ``valid`` then marks every
             token that is no padding
 
@@ -85,10 +85,9 @@ class Session:
         Raises
         ------
         StorageError
-            If the site was not recorded.
+            If the site was not recorded, or the session holds codes alone.
         """
-        if site not in self.sites:
-            raise StorageError(f"{self.path}: site {site!r} was not recorded; sites: {listed(self.sites)}.")
+        site = self._recorded(site)
         store = open_store(self.path / site)
         tables = read_tables(self.path / site / TABLES)
         tokens = padded_fields(tables, mask=mask)
@@ -127,11 +126,26 @@ class Session:
         if missing or not names:
             asked = f"in {listed(map(repr, missing))} " if missing else ""
             raise StorageError(
-                f"{self.path}: there are no codes of {site!r} {asked}to open. Dictionaries of this site: "
-                f"{listed(sorted(known)) or 'none'}. Make codes with encode()."
+                f"{self.path}: there are no codes of {site!r} {asked}to open. The session holds codes in: "
+                f"{self._dictionary_names() or 'no dictionary'}. Make codes with encode()."
             )
         origin = {**self.provenance, "recording": {**self.provenance["recording"], "site": site}}
         return open_code_recording(self.path, [self.dictionaries[name] for name in names], origin, mask=mask)
+
+    def _recorded(self, site: str | None) -> str:
+        """``site`` if it was recorded, or the first site."""
+        if site in self.sites or (site is None and self.sites):
+            return site or self.sites[0]
+        asked = "no activations were recorded" if site is None else f"site {site!r} was not recorded"
+        if self.sites:
+            raise StorageError(f"{self.path}: {asked}; sites: {listed(self.sites)}.")
+        raise StorageError(
+            f"{self.path}: {asked}; it holds codes alone, in: {self._dictionary_names()}. Name a dictionary, as "
+            'in session["resid_post", "NAME"] or export --dictionary NAME, or record again with sites.'
+        )
+
+    def _dictionary_names(self) -> str:
+        return listed(f"{name} ({its['site']})" for name, its in self.dictionaries.items())
 
 
 def open_session(path: Path | str) -> Session:

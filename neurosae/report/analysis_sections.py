@@ -1,5 +1,7 @@
 """Sections of a report on analyses: contrasts and ROIs, RSA, selectivity, decoding."""
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -14,6 +16,7 @@ from neurosae.plotting import (
     plot_token_strip,
     plot_tuning,
 )
+from neurosae.plotting.style import QUIET
 from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
 from neurosae.recording.sparse import SparseRecording
 from neurosae.report.context import Basis, Study
@@ -212,6 +215,21 @@ def decoding_section(study: Study, table: DecodingPlan) -> Section:
         n_layers=decoding.sizes[LAYER],
         passed=int((decoding["p_adjusted"] <= ALPHA).sum()),
     )
-    figure = picture(plot_decoding(decoding), say("decoding_caption"))
-    title = f"Decoding: {table.condition}{_of(table)}"
-    return Section(title, f"decoding-{table.name}", (text,), pictures=(figure,), findings=(finding,))
+    surface = study.shelf.dataset(f"surface-{table.name}")
+    baseline = layer_finding(f"{table.name}: decoding from the surface of texts", "AUROC", surface, "auroc")
+    baseline = replace(baseline, note="no model")
+    figure = picture(_with_surface(plot_decoding(decoding), baseline), say("decoding_caption"))
+    return Section(
+        f"Decoding: {table.condition}{_of(table)}",
+        f"decoding-{table.name}",
+        (text, say("surface", finding=baseline)),
+        pictures=(figure,),
+        findings=(finding, baseline),
+    )
+
+
+def _with_surface(ax: Axes, baseline: Finding) -> Axes:
+    """A line at the AUROC of the surface of the texts."""
+    ax.axhline(baseline.effect, color=QUIET, lw=1, ls="-.", label="surface of the texts, no model")
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    return ax

@@ -1,14 +1,17 @@
 """The methods of a report, written from the protocol and from what the results carry."""
 
 import pandas as pd
+import xarray as xr
 
 from neurosae.protocol.models import Protocol
 from neurosae.protocol.tables import RsaPlan
 from neurosae.recording.session import Session
+from neurosae.recording.sparse import SparseRecording
 from neurosae.report.context import Study
 from neurosae.report.findings import number
 from neurosae.report.prose import say
 from neurosae.report.section import Section, Table
+from neurosae.schema.methods_record import methods_record
 from neurosae.schema.recordings import stimulus_table
 from neurosae.schema.units import unit_column
 from neurosae.stimulus.balance import balance_report
@@ -48,12 +51,20 @@ def _cautions(balance: pd.DataFrame) -> tuple[str, ...]:
 
 def balance_table(session: Session, *, by: str = "condition") -> pd.DataFrame:
     """The balance of the recorded stimuli over conditions, with length in tokens and surprisal."""
-    recording = session.recording(session.sites[0], mask=False)
+    recording = _tokens(session)
     real = (recording["token_id"] >= 0) & ~recording["is_special"].astype(bool)
     covariates = {"n_tokens": real.sum("token").values.astype(float)}
     if "surprisal" in recording.coords:
         covariates["surprisal"] = recording["surprisal"].where(real).mean("token").values
     return balance_report(session.stimuli, covariates, by=by)
+
+
+def _tokens(session: Session) -> xr.DataArray | SparseRecording:
+    """Labels of every token, from the activations, or from the codes where these alone are kept."""
+    if session.sites:
+        return session.recording(mask=False)
+    first = next(iter(session.dictionaries.values()))
+    return session.codes(str(first["site"]), str(first["name"]), mask=False)
 
 
 def _table(balance: pd.DataFrame, *, by: str = "condition") -> Table:
@@ -89,7 +100,8 @@ def methods_section(study: Study) -> Section:
     )
     sha = study.session.provenance["protocol"]["sha256"]
     closing = say("inference", planned=protocol.planned, sha=sha, unit=unit_column(study.session.stimuli))
-    return Section("Methods", "methods", (opening, *_analyses(study, protocol), closing))
+    record = say("record", record=methods_record(study.responses()))
+    return Section("Methods", "methods", (opening, *_analyses(study, protocol), closing, record))
 
 
 def _rsa(study: Study, table: RsaPlan) -> str:

@@ -14,6 +14,7 @@ from neurosae.analysis.localizer import cross_localize, localize
 from neurosae.analysis.rdm_models import model_rdm
 from neurosae.analysis.rsa import compare_rdms, rdm
 from neurosae.analysis.selectivity import selectivity_index
+from neurosae.analysis.surface import surface_features
 from neurosae.analysis.tuning_curves import top_stimuli, tuning
 from neurosae.protocol.tables import ContrastPlan, DecodingPlan, RsaPlan, SelectivityPlan
 from neurosae.report.causal_steps import run_causal_plan, run_dissociations
@@ -146,14 +147,13 @@ def most_selective(index: xr.Dataset, n: int = SHOWN_FEATURES) -> list[tuple[int
 
 def _decoding(study: Study, table: DecodingPlan) -> None:
     study.progress(f"decoding {table.name}")
-    study.shelf.dataset(
-        f"decode-{table.name}",
-        lambda: decode(
-            study.responses(table),
-            table.condition,
-            groups=table.groups,
-            select=table.select,
-            n_permutations=table.n_permutations,
-            seed=study.protocol.seed,
-        ),
+    run = partial(
+        decode,
+        by=table.condition,
+        groups=table.groups,
+        n_permutations=table.n_permutations,
+        seed=study.protocol.seed,
     )
+    responses = study.responses(table)
+    study.shelf.dataset(f"decode-{table.name}", lambda: run(responses, select=table.select))
+    study.shelf.dataset(f"surface-{table.name}", lambda: run(surface_features(responses)))

@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import TypeAlias
 
 import xarray as xr
 
 Labelled: TypeAlias = xr.DataArray | xr.Dataset
 JsonDict: TypeAlias = dict[str, object]
+
+_PACKAGES = ("neurosae", "numpy", "scipy", "xarray", "scikit-learn", "statsmodels")
+"""Packages that numbers of an analysis depend on."""
 
 
 def provenance(labelled: Labelled) -> JsonDict:
@@ -16,8 +21,9 @@ def provenance(labelled: Labelled) -> JsonDict:
     Returns
     -------
     dict
-        Keys, where known: ``subject``, ``stimuli``, ``protocol``, ``recording``, and ``steps``, the
-        list of what was computed since, oldest first. Empty if nothing is known.
+        Keys, where known: ``subject``, ``stimuli``, ``protocol``, ``recording``, ``steps``, the list of
+        what was computed since, oldest first, and ``software``, the versions that computed the last step.
+        Empty if nothing is known.
 
     Examples
     --------
@@ -34,18 +40,38 @@ def provenance_attrs(origin: Mapping[str, object]) -> dict[str, str]:
 
 
 def with_step(source: Labelled, step: str, **settings: object) -> dict[str, str]:
-    """Attributes of a result computed from ``source``: its provenance plus one step.
+    """Attributes of a result computed from ``source``: its provenance plus one step and the software.
 
     Examples
     --------
     >>> import xarray as xr
-    >>> with_step(xr.DataArray([1.0]), "rdm", metric="cosine")
-    {'provenance': '{"steps": [{"metric": "cosine", "step": "rdm"}]}'}
+    >>> done = with_step(xr.DataArray([1.0]), "rdm", metric="cosine")
+    >>> provenance(xr.DataArray(0.5, attrs=done))["steps"]
+    [{'metric': 'cosine', 'step': 'rdm'}]
     """
     origin = provenance(source)
     earlier = origin.get("steps")
     origin["steps"] = [*(earlier if isinstance(earlier, list) else []), {"step": step, **settings}]
+    origin["software"] = dict(software())
     return provenance_attrs(origin)
+
+
+@cache
+def software() -> Mapping[str, str]:
+    """Versions of neurosae and of the packages below it that are installed.
+
+    Examples
+    --------
+    >>> "numpy" in software()
+    True
+    """
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def stimulus_set(labelled: Labelled) -> str:

@@ -118,13 +118,42 @@ def check_recording(recording: xr.DataArray) -> None:
 
 
 def check_response_dims(responses: xr.DataArray) -> None:
-    """Raise `DesignError` unless ``responses`` has dims (stimulus, layer, feature), so one window each."""
+    """Raise `DesignError` unless ``responses`` are numbers over (stimulus, layer, feature), one window each.
+
+    Nothing may be empty, and no stimulus may be there twice: it would count as two observations.
+    """
+    _check_type(responses, "responses")
     if tuple(responses.dims) == WINDOWED_DIMS:
         raise DesignError(
             f"responses hold {responses.sizes[WINDOW]} windows a stimulus, and an analysis takes one. Select "
             f"a window, as in responses.isel({WINDOW}=0)."
         )
     _check_dims(responses, RESPONSE_DIMS, "responses", "pool a recording over tokens with pool_tokens")
+    if responses.dtype.kind not in "biuf":
+        raise DesignError(
+            f"responses need real numbers, got dtype {responses.dtype}; convert them to float32."
+        )
+    if 0 in responses.shape:
+        raise DesignError(f"responses are empty, {dict(responses.sizes)}; select at least one of each.")
+    if STIMULUS in responses.coords:
+        _check_unique(responses[STIMULUS].values)
+
+
+def _check_type(labelled: object, what: str) -> None:
+    if not isinstance(labelled, xr.DataArray):
+        raise DesignError(
+            f"{what} need to be a DataArray, got {type(labelled).__name__}; take the variable of a Dataset, "
+            "or label an array with its dims and stimulus columns."
+        )
+
+
+def _check_unique(labels: np.ndarray) -> None:
+    names, counts = np.unique(labels, return_counts=True)
+    if len(names) < len(labels):
+        raise DesignError(
+            f"{int((counts > 1).sum())} stimuli are there more than once, first: {names[counts > 1][0]!s}. A "
+            "stimulus is one observation: drop its repetitions, or give each its own label."
+        )
 
 
 def check_responses(responses: xr.DataArray) -> None:
@@ -133,11 +162,12 @@ def check_responses(responses: xr.DataArray) -> None:
     A stimulus whose values are all NaN, or an infinite value, is named.
     """
     check_response_dims(responses)
-    finite = np.isfinite(responses.values)
+    # Of lazy responses one chunk is in memory at a time.
+    finite = xr.apply_ufunc(np.isfinite, responses, dask="allowed").all((LAYER, FEATURE)).values
     if not finite.all():
-        bad = responses[STIMULUS].values[~finite.all(axis=(1, 2))]
+        bad = responses[STIMULUS].values[~finite].tolist()
         raise DesignError(
-            f"responses of {len(bad)} stimuli hold NaN or infinite values, first: {list(bad[:5])}. "
+            f"responses of {len(bad)} stimuli hold NaN or infinite values, first: {bad[:5]}. "
             "Exclude these stimuli, or choose a window that they fill."
         )
 

@@ -7,21 +7,30 @@ from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from neurosae.errors import SubjectError
-from neurosae.subject.edits import Editor, check_edit
+from neurosae.subject.edits import Editor, check_edit, editors
 from neurosae.subject.folder import model_sizes, weights_sha256
 from neurosae.subject.hooks import Action, Tap, run_tapped
-from neurosae.subject.interface import Edit, Readings, Tokens
-from neurosae.subject.loading import MIXED, boot_bridge, find_device, find_dtype, load_model
+from neurosae.subject.interface import Change, Readings, Tokens
+from neurosae.subject.loading import (
+    MIXED,
+    boot_bridge,
+    find_device,
+    find_dtype,
+    load_model,
+    parameters_sha256,
+    untrained_model,
+)
 from neurosae.subject.padding import Batch, pad
 from neurosae.subject.quiet import quiet
 from neurosae.subject.sites import Place, find_place, input_width
-from neurosae.subject.surprisal import token_bits
+from neurosae.subject.surprisal import token_bits, token_divergence
 from neurosae.subject.tokenizer import SubjectTokenizer
 
 
@@ -39,6 +48,7 @@ class BridgeSubject:
     device : 'auto' (a CUDA device if there is one, else the CPU), 'cpu', 'cuda', 'cuda:1', 'mps'
     dtype : 'float32'; 'bfloat16' or 'float16'; 'mixed' keeps float32 but multiplies matrices in bfloat16
     known : facts for `describe` that need not be computed again, such as ``weights_sha256``
+    untrained : seed of random weights in the place of the folder's; its name then ends in ``-untrained-seed``
 
     Raises
     ------
@@ -54,6 +64,7 @@ class BridgeSubject:
         device: str = "auto",
         dtype: str = "float32",
         known: Mapping[str, object] | None = None,
+        untrained: int | None = None,
     ) -> None:
         self.name, self._folder, self._known = name, folder, dict(known or {})
         sizes = model_sizes(folder)
@@ -62,12 +73,21 @@ class BridgeSubject:
         self._tokenizer = SubjectTokenizer(folder)
         self._device, self._is_mixed = find_device(device), dtype == MIXED
         with quiet():
-            self.model = load_model(folder, self._device, find_dtype(dtype))
+            self.model = self._model(find_dtype(dtype), untrained)
             self.bridge = boot_bridge(self.model, folder)
         self._unembed = self.model.get_submodule(self.bridge.unembed.name)
         self._takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
         self._places: dict[tuple[str, int], Place] = {}
         self._lock = threading.Lock()
+
+    def _model(self, dtype: torch.dtype, untrained: int | None) -> Any:
+        if untrained is None:
+            return load_model(self._folder, self._device, dtype)
+        model = untrained_model(self._folder, self._device, dtype, seed=untrained)
+        self.name = f"{self.name}-untrained-{untrained}"
+        self._known |= {"untrained": True, "untrained_seed": untrained}
+        self._known |= {"weights_sha256": parameters_sha256(model)}
+        return model
 
     @cached_property
     def _weights_sha256(self) -> str:
@@ -107,13 +127,14 @@ class BridgeSubject:
         *,
         sites: Mapping[str, Sequence[int]] | None = None,
         surprisal: bool = False,
-        edits: Sequence[Edit] = (),
+        divergence: bool = False,
+        edits: Sequence[Change] = (),
     ) -> Readings:
         """One forward pass over a batch of texts, as `neurosae.subject.interface.Subject.run` describes.
 
         It ends after the deepest layer that ``sites`` and ``edits`` need; no logits are computed unless
-        ``surprisal`` is True. An edit of resid_mid moves attn_out by the same amount, which is the only way
-        into that sum.
+        ``surprisal`` or ``divergence`` is True. An edit of resid_mid moves attn_out by the same amount, which
+        is the only way into that sum.
 
         Raises
         ------
@@ -125,29 +146,44 @@ class BridgeSubject:
         batch = pad(tokens, pad_id=self._pad_id, context_length=self.context_length, device=self._device)
         products = torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_mixed)
         with self._lock, torch.inference_mode(), products, _freeing_memory():
-            return self._read(batch, wanted, surprisal, [Editor(edit, batch.is_open) for edit in edits])
+            intact = self._before_unembedding(batch) if divergence else None
+            return self._read(batch, wanted, surprisal, editors(edits, batch), intact)
 
     def _read(
-        self, batch: Batch, wanted: Mapping[str, Sequence[int]], surprisal: bool, editors: Sequence[Editor]
+        self,
+        batch: Batch,
+        wanted: Mapping[str, Sequence[int]],
+        surprisal: bool,
+        editing: Sequence[Editor],
+        intact: Tensor | None,
     ) -> Readings:
         kept = {
             site: torch.empty(len(batch.rows), len(layers), self.n_features(site), device=self._device)
             for site, layers in wanted.items()
         }
         last: list[Tensor] = []
-        taps = self._edit_taps(editors)
+        taps = self._edit_taps(editing)
         taps += self._record_taps(batch, wanted, kept)
-        predicted, predicting = batch.predicting()
-        if surprisal:
-            ends = Place(self._unembed, "in")
-            taps.append(Tap(ends, lambda values: last.append(values.flatten(0, 1)[predicting])))
+        if surprisal or intact is not None:
+            taps.append(self._last_tap(batch, last))
         run_tapped(lambda: self._forward(batch), taps)
         return Readings(
             activations={site: values.cpu().numpy() for site, values in kept.items()},
-            surprisal=self._bits(batch, predicted, last[0]) if surprisal else None,
-            shift=tuple(editor.shift for editor in editors),
-            edited=tuple(editor.edited for editor in editors),
+            surprisal=self._bits(batch, last[0]) if surprisal else None,
+            shift=tuple(editor.shift for editor in editing),
+            edited=tuple(editor.edited for editor in editing),
+            divergence=None if intact is None else self._divergence(batch, intact, last[0]),
         )
+
+    def _last_tap(self, batch: Batch, last: list[Tensor]) -> Tap:
+        _, predicting = batch.predicting()
+        ends = Place(self._unembed, "in")
+        return Tap(ends, lambda values: last.append(values.flatten(0, 1)[predicting]))
+
+    def _before_unembedding(self, batch: Batch) -> Tensor:
+        last: list[Tensor] = []
+        run_tapped(lambda: self._forward(batch), [self._last_tap(batch, last)])
+        return last[0]
 
     def _forward(self, batch: Batch) -> None:
         positions = {"position_ids": batch.position_ids} if self._takes_positions else {}
@@ -155,16 +191,26 @@ class BridgeSubject:
             input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **positions
         )
 
-    def _bits(self, batch: Batch, predicted: np.ndarray, hidden: Tensor) -> np.ndarray:
+    def _logits(self, rows: Tensor) -> Tensor:
+        logits: Tensor = self.bridge.adapter.apply_output_logits_transform(self._unembed(rows))
+        return logits
+
+    def _bits(self, batch: Batch, hidden: Tensor) -> np.ndarray:
+        predicted, _ = batch.predicting()
         following = batch.input_ids.flatten()[batch.rows][torch.from_numpy(predicted).to(self._device)]
-        transform = self.bridge.adapter.apply_output_logits_transform
         bits = np.full(len(batch.rows), np.nan)
-        bits[predicted] = token_bits(hidden, following, lambda rows: transform(self._unembed(rows)))
+        bits[predicted] = token_bits(hidden, following, self._logits)
         return bits
 
-    def _edit_taps(self, editors: Sequence[Editor]) -> list[Tap]:
+    def _divergence(self, batch: Batch, intact: Tensor, edited: Tensor) -> np.ndarray:
+        predicted, _ = batch.predicting()
+        bits = np.full(len(batch.rows), np.nan)
+        bits[predicted] = token_divergence(intact, edited, self._logits)
+        return bits
+
+    def _edit_taps(self, editing: Sequence[Editor]) -> list[Tap]:
         changes, bases = [], []
-        for editor in editors:
+        for editor in editing:
             site, layer = editor.edit.site, editor.edit.layer
             if site == "resid_mid":
                 bases.append(Tap(self._place("resid_pre", layer), editor.remember, is_needed=False))
@@ -190,7 +236,7 @@ class BridgeSubject:
         pad_id = getattr(self.model.config, "pad_token_id", None)
         return pad_id if isinstance(pad_id, int) and pad_id >= 0 else 0
 
-    def _check(self, wanted: Mapping[str, Sequence[int]], edits: Sequence[Edit]) -> None:
+    def _check(self, wanted: Mapping[str, Sequence[int]], edits: Sequence[Change]) -> None:
         asked = [(site, layer) for site, layers in wanted.items() for layer in layers]
         for site, layer in [*asked, *((edit.site, edit.layer) for edit in edits)]:
             self.n_features(site)

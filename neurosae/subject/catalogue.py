@@ -51,7 +51,14 @@ class SubjectCard:
     load_tokenizer: Callable[[], Tokenizer]
 
 
-def load_subject(name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = True) -> Subject:
+def load_subject(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    offline: bool = True,
+    untrained: int | None = None,
+) -> Subject:
     """The subject called ``name``, ready to run.
 
     Parameters
@@ -61,6 +68,9 @@ def load_subject(name: str, *, device: str = "auto", dtype: str = "float32", off
     dtype : 'float32'; 'bfloat16' or 'float16'; 'mixed' keeps weights and residual stream in float32 and
         multiplies matrices in bfloat16; the toy ignores it
     offline : True uses only what is on this machine; False may download a Hugging Face model
+    untrained : a seed gives an untrained copy, a null model: the same architecture and tokenizer, with the
+        random weights that training would start from. It is called ``name-untrained-seed``, and dictionaries
+        of the trained subject do not fit it
 
     Returns
     -------
@@ -69,17 +79,21 @@ def load_subject(name: str, *, device: str = "auto", dtype: str = "float32", off
     Raises
     ------
     SubjectError
-        If the subject is not on this machine; the message holds the command that gets it.
+        If the subject is not on this machine; the message holds the command that gets it. If an untrained
+        toy is asked for.
 
     Examples
     --------
     >>> load_subject("toy").n_layers
     4
     """
+    if name == TOY and untrained is not None:
+        raise SubjectError("the toy is built, not trained, so that there is no untrained copy of it.")
     if name == TOY:
         return cast(Subject, _class_of(TOY)())
     folder, known = _locate(name, offline)
-    return cast(Subject, _class_of("bridge")(name, folder, device=device, dtype=dtype, known=known))
+    settings = {"device": device, "dtype": dtype, "known": known, "untrained": untrained}
+    return cast(Subject, _class_of("bridge")(name, folder, **settings))
 
 
 def subject_card(name: str) -> SubjectCard:

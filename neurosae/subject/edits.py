@@ -1,5 +1,6 @@
 """What an edit does to the tensor at its site, and how large the change was."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,17 +8,20 @@ import torch
 from torch import Tensor
 
 from neurosae.errors import SubjectError
-from neurosae.subject.interface import Edit
+from neurosae.subject.interface import Change, Edit, Splice
+from neurosae.subject.padding import Batch
+from neurosae.subject.toy_edits import spliced_rows
 
 
 @dataclass
 class Editor:
     """One edit during one run; it keeps count of what it changed.
 
-    ``is_open`` (text, position) marks the tokens it may change: real and not special.
+    ``is_open`` (text, position) marks the tokens it may change: real and, unless it is a splice everywhere,
+    not special.
     """
 
-    edit: Edit
+    edit: Change
     is_open: Tensor
     shift: float = 0.0
     edited: int = 0
@@ -46,8 +50,19 @@ class Editor:
         return changed
 
 
-def edited_rows(rows: Tensor, edit: Edit) -> Tensor:
+def editors(edits: Sequence[Change], batch: Batch) -> list[Editor]:
+    """What carries out each edit on a batch."""
+    is_real = batch.attention_mask.bool()
+    return [
+        Editor(edit, is_real if isinstance(edit, Splice) and edit.everywhere else batch.is_open)
+        for edit in edits
+    ]
+
+
+def edited_rows(rows: Tensor, edit: Change) -> Tensor:
     """Rows (row, feature) after ``edit``, computed in float32; gain 1 and offset 0 leave every bit."""
+    if isinstance(edit, Splice):
+        return _like(spliced_rows(rows.float().cpu().numpy(), edit), rows).to(rows.dtype)
     gain, offset = _like(edit.gain, rows), _like(edit.offset, rows)
     wide = rows.float()
     if edit.encoder is not None and edit.decoder is not None:
@@ -59,7 +74,7 @@ def edited_rows(rows: Tensor, edit: Edit) -> Tensor:
     return after.to(rows.dtype)
 
 
-def check_edit(edit: Edit, width: int) -> None:
+def check_edit(edit: Change, width: int) -> None:
     """Refuse an edit that does not fit a site with ``width`` features.
 
     Raises
@@ -68,6 +83,8 @@ def check_edit(edit: Edit, width: int) -> None:
         If the edit names both features and a basis or neither, a feature out of range or twice, or arrays of
         other shapes than the basis.
     """
+    if isinstance(edit, Splice):
+        return
     given = [part is not None for part in (edit.features, edit.encoder, edit.decoder)]
     if given not in ([True, False, False], [False, True, True]):
         raise SubjectError(f"an edit at {edit.site!r} needs either features, or an encoder and a decoder.")

@@ -3,9 +3,9 @@
 The rest of the package sees this interface only; torch stays behind it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -50,6 +50,26 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Splice:
+    """One replacement: activations at a site become a function of themselves.
+
+    function : rows (n, feature) float32 → rows of the same shape; the identity leaves x unchanged bit for bit
+    everywhere : whether special tokens are replaced as well; those of `Edit` pass through otherwise
+
+    Tokens whose norm at the site exceeds ``max_norm`` (attention sinks) pass through.
+    """
+
+    site: str
+    layer: int
+    function: Callable[[np.ndarray], np.ndarray]
+    max_norm: float = float("inf")
+    everywhere: bool = False
+
+
+Change: TypeAlias = Edit | Splice
+
+
+@dataclass(frozen=True)
 class Readings:
     """What one run gave back; rows are the tokens of all texts, one after another, padding dropped.
 
@@ -57,12 +77,14 @@ class Readings:
     surprisal : (row,) float64 bits, −log2 p(token | tokens before it); NaN at the first token
     shift : per edit, the summed L2 norm of the change it made, over edited rows (manipulation check)
     edited : per edit, the number of rows it changed or would have changed (rows not passed through)
+    divergence : (row,) float64 bits, KL(intact || edited) of the predictions of a token; NaN at the first
     """
 
     activations: Mapping[str, np.ndarray] = field(default_factory=dict)
     surprisal: np.ndarray | None = None
     shift: tuple[float, ...] = ()
     edited: tuple[int, ...] = ()
+    divergence: np.ndarray | None = None
 
 
 class Subject(Protocol):
@@ -91,11 +113,13 @@ class Subject(Protocol):
         *,
         sites: Mapping[str, Sequence[int]] | None = None,
         surprisal: bool = False,
-        edits: Sequence[Edit] = (),
+        divergence: bool = False,
+        edits: Sequence[Change] = (),
     ) -> Readings:
         """One forward pass over a batch of texts, right padded, masked, hooks removed whatever happens.
 
         Stops after the deepest layer that ``sites`` asks for unless ``surprisal`` is True. With ``edits`` the
-        activations are those of the edited model.
+        activations are those of the edited model; ``divergence`` compares its predictions with those of the
+        intact model, which takes a second pass.
         """
         ...

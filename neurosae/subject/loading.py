@@ -1,6 +1,7 @@
 """How a subject's weights get into memory: the plain model, and a TransformerBridge that shares them."""
 
 import copy
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from neurosae.subject.folder import weight_files
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 MIXED = "mixed"
 """float32 weights and residual stream, matrix products in bfloat16: nearly as exact, up to twice as fast."""
@@ -46,6 +47,34 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     except (OSError, ValueError) as error:
         raise SubjectError(f"the model in {folder} cannot be loaded: {error}") from error
     return model.to(device).eval().requires_grad_(False)
+
+
+def untrained_model(folder: Path, device: torch.device, dtype: torch.dtype, *, seed: int) -> Any:
+    """A model of a folder's configuration with the random weights that training would start from.
+
+    The global random state is left as it was.
+
+    Raises
+    ------
+    SubjectError
+        If the configuration does not make a causal language model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise SubjectError(f"no model can be made of the configuration in {folder}: {error}") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def parameters_sha256(model: nn.Module) -> str:
+    """SHA-256 of all parameters of a model, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.named_parameters()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def boot_bridge(model: nn.Module, folder: Path) -> Any:

@@ -37,6 +37,34 @@ def token_bits(hidden: Tensor, following: Tensor, logits_of: Callable[[Tensor], 
     return torch.cat(bits).cpu().numpy()
 
 
+def token_divergence(intact: Tensor, edited: Tensor, logits_of: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """KL(intact || edited) of the predictions after each row: sum p (log2 p - log2 q).
+
+    Parameters
+    ----------
+    intact, edited : Tensors (row, d_model), what enters the unembedding in the two passes
+    logits_of : rows → logits (row, vocabulary)
+
+    Returns
+    -------
+    array (row,)
+        Bits, float64.
+    """
+    if not len(intact):
+        return np.zeros(0)
+    size = max(1, _CELLS // (2 * logits_of(intact[:1]).shape[-1]))
+    bits = [
+        _divergence(logits_of(rows), logits_of(others))
+        for rows, others in zip(intact.split(size), edited.split(size), strict=True)
+    ]
+    return torch.cat(bits).cpu().numpy()
+
+
+def _divergence(intact: Tensor, edited: Tensor) -> Tensor:
+    log_p, log_q = intact.float().log_softmax(-1), edited.float().log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).double() / np.log(2)
+
+
 def _bits(logits: Tensor, following: Tensor) -> Tensor:
     wide = logits.float()
     nats = wide.logsumexp(-1).double() - wide.gather(-1, following[:, None])[:, 0].double()

@@ -12,7 +12,7 @@ import numpy as np
 
 from neurosae.errors import SubjectError
 from neurosae.schema.names import SITES
-from neurosae.subject.interface import Edit, Readings, Tokens
+from neurosae.subject.interface import Change, Edit, Readings, Tokens
 from neurosae.subject.toy_edits import Tap
 from neurosae.subject.toy_weights import (
     AGREE_LAYER,
@@ -110,7 +110,8 @@ class ToySubject:
         *,
         sites: Mapping[str, Sequence[int]] | None = None,
         surprisal: bool = False,
-        edits: Sequence[Edit] = (),
+        divergence: bool = False,
+        edits: Sequence[Change] = (),
     ) -> Readings:
         """One pass over a batch of texts, as `neurosae.subject.interface.Subject.run` describes.
 
@@ -122,36 +123,47 @@ class ToySubject:
         wanted = {site: tuple(layers) for site, layers in (sites or {}).items()}
         self._check(tokens, wanted, edits)
         deepest = max((layer for layers in wanted.values() for layer in layers), default=-1)
-        n_blocks = self.n_layers if surprisal else deepest + 1
+        n_blocks = self.n_layers if surprisal or divergence else deepest + 1
         is_real, is_open, strings = _pad(tokens)
         tap = Tap(wanted, edits, is_real, is_open)
-        unique, inverse = np.unique(strings, return_inverse=True)
-        state = embed(unique.tolist(), self.d_model)[inverse.reshape(strings.shape)]
-        for layer, weights in enumerate(self._blocks[:n_blocks]):
-            state = _through_block(state, weights, layer, tap)
+        state = self._through(strings, n_blocks, tap)
+        intact = self._through(strings, n_blocks, Tap({}, (), is_real, is_open)) if divergence else state
         return Readings(
             {site: np.stack([tap.seen[site, at] for at in layers], 1) for site, layers in wanted.items()},
             self._surprisal(state, tokens, is_real) if surprisal else None,
             tuple(tap.shift),
             tuple(tap.edited),
+            self._divergence(intact, state, is_real) if divergence else None,
         )
 
+    def _through(self, strings: np.ndarray, n_blocks: int, tap: Tap) -> np.ndarray:
+        unique, inverse = np.unique(strings, return_inverse=True)
+        state = embed(unique.tolist(), self.d_model)[inverse.reshape(strings.shape)]
+        for layer, weights in enumerate(self._blocks[:n_blocks]):
+            state = _through_block(state, weights, layer, tap)
+        return state
+
     def _surprisal(self, state: np.ndarray, tokens: Sequence[Tokens], is_real: np.ndarray) -> np.ndarray:
+        log2p = self._log2p(state, is_real)
+        ids = np.zeros(is_real.shape, dtype=np.int64)
+        ids[is_real] = np.concatenate([text.token_id for text in tokens])
+        return _at_predicted(-log2p[np.arange(len(log2p)), ids[:, 1:][is_real[:, 1:]]], is_real)
+
+    def _divergence(self, intact: np.ndarray, edited: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+        log2p, log2q = self._log2p(intact, is_real), self._log2p(edited, is_real)
+        return _at_predicted((np.exp2(log2p) * (log2p - log2q)).sum(axis=1), is_real)
+
+    def _log2p(self, state: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+        """Log probabilities (predicted token, vocabulary), in bits."""
         predicting = np.zeros_like(is_real)
         predicting[:, :-1] = is_real[:, 1:]
         logits = state[predicting].astype(np.float64) @ self._unembed + self._bias
         logits -= logits.max(axis=1, keepdims=True)
-        log2p = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))) / np.log(2)
-        ids = np.zeros(is_real.shape, dtype=np.int64)
-        ids[is_real] = np.concatenate([text.token_id for text in tokens])
-        bits = np.full(is_real.shape, np.nan)
-        is_predicted = is_real.copy()
-        is_predicted[:, 0] = False
-        bits[is_predicted] = -log2p[np.arange(len(log2p)), ids[is_predicted]]
-        return bits[is_real]
+        log2p: np.ndarray = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))) / np.log(2)
+        return log2p
 
     def _check(
-        self, tokens: Sequence[Tokens], sites: Mapping[str, tuple[int, ...]], edits: Sequence[Edit]
+        self, tokens: Sequence[Tokens], sites: Mapping[str, tuple[int, ...]], edits: Sequence[Change]
     ) -> None:
         longest = max((len(text) for text in tokens), default=0)
         if longest == 0:
@@ -164,11 +176,24 @@ class ToySubject:
             if not 0 <= layer < self.n_layers:
                 raise SubjectError(f"the toy has no layer {layer}; layers: 0 to {self.n_layers - 1}.")
         for edit in edits:
-            if edit.features is not None and np.max(edit.features, initial=0) >= self.n_features(edit.site):
+            if (
+                isinstance(edit, Edit)
+                and edit.features is not None
+                and np.max(edit.features, initial=0) >= self.n_features(edit.site)
+            ):
                 raise SubjectError(
                     f"an edit at {edit.site} names feature {np.max(edit.features)}; there are "
                     f"{self.n_features(edit.site)}."
                 )
+
+
+def _at_predicted(values: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+    """Values of predicted tokens as rows of all real tokens; NaN at the first of each text."""
+    bits = np.full(is_real.shape, np.nan)
+    is_predicted = is_real.copy()
+    is_predicted[:, 0] = False
+    bits[is_predicted] = values
+    return bits[is_real]
 
 
 def _through_block(state: np.ndarray, weights: Block, layer: int, tap: Tap) -> np.ndarray:
