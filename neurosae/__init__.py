@@ -77,6 +77,18 @@ _HOMES = {
     "encoding_model": "neurosae.analysis.encoding_models",
     "compare_pipelines": "neurosae.analysis.pipeline_comparison",
     "retrieve": "neurosae.analysis.retrieval",
+    "combine_rois": "neurosae.analysis.roi_algebra",
+    "compare_rois": "neurosae.analysis.roi_algebra",
+    "localize_as": "neurosae.analysis.localizer_variants",
+    "cross_localize_as": "neurosae.analysis.localizer_variants",
+    "localizer_reliability": "neurosae.analysis.localizer_reliability",
+    "multiverse": "neurosae.analysis.specifications",
+    "null_model": "neurosae.analysis.null_models",
+    "random_dictionary": "neurosae.dictionary.random_weights",
+    "methods_record": "neurosae.schema.methods_record",
+    "power_contrast": "neurosae.analysis.power",
+    "power_lesion": "neurosae.analysis.power",
+    "power_decoder": "neurosae.analysis.power_decoding",
 }
 _MODULES = ("export", "plotting", "report", "testing")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import neurosae as ns
 from neurosae.cli.app import app
 from tests.studies import PROTOCOL, write_study
+from tests.test_record_codes import saved_dictionary
 
 
 def neurosae(*arguments, cwd=None):
@@ -137,6 +139,30 @@ def test_verbs_go_from_session_to_lesion(session, tmp_path):
         3,
     )
     assert sorted(ns.load_netcdf(out)["dose"].values.tolist()) == [-1, 0, 1]
+
+
+def test_encode_then_analyses_read_the_codes_of_a_session(session, tmp_path):
+    copy = tmp_path / "session"
+    shutil.copytree(session, copy)
+    folder = saved_dictionary(tmp_path / "both-signs")
+    printed = verb("encode", copy, folder)
+    assert "both-signs: " in printed
+    assert "features a token, 0.00 of the variance unexplained" in printed
+    codes = ("--dictionary", "both-signs")
+    out = tmp_path / "map.nc"
+    few = ("--permutations", 49)
+    verb("contrast", copy, "word > string", *codes, "-o", out, "--correct", "step_down", *few)
+    cmap = ns.load_netcdf(out)
+    assert (cmap.attrs["correct"], dict(cmap.sizes)) == ("step_down", {"layer": 1, "feature": 64})
+    for name in ("rsa", "select", "decode"):
+        verb(name, copy, *codes, "-o", tmp_path / f"{name}.nc", *few)
+        assert ns.load_netcdf(tmp_path / f"{name}.nc")["layer"].values.tolist() == [2]
+
+
+def test_codes_that_are_not_there_are_refused_with_those_that_are(session, tmp_path):
+    done = neurosae("rsa", session, "--dictionary", "missing", "-o", tmp_path / "rsa.nc")
+    assert done.returncode == 3
+    assert "The session holds codes in: no dictionary" in done.stderr
 
 
 def test_analyses_print_a_summary_and_store_a_result(session, tmp_path):

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.decoding import decode
 from neurosae.analysis.localizer import cross_localize, localize
-from neurosae.analysis.multiverse import multiverse
 from neurosae.analysis.multiverse_curve import curve_statistics, exchanged_labels
+from neurosae.analysis.specifications import multiverse
 from neurosae.errors import DesignError
-from neurosae.plotting.multiverse import plot_multiverse
+from neurosae.plotting.specification_curve import plot_multiverse
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.recording.pooling import pool_tokens
 from neurosae.testing import noise_responses, planted_recording, planted_responses

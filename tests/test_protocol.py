@@ -8,11 +8,14 @@ from typing import get_args
 import pandas as pd
 import pytest
 
+from neurosae.analysis.family import ALL_CORRECTIONS
+from neurosae.arrays.distance import MEASURES
 from neurosae.errors import ContrastError, ProtocolError
 from neurosae.protocol.checks import check_protocol
-from neurosae.protocol.fields import Site
+from neurosae.protocol.fields import Correction, Metric, Site
 from neurosae.protocol.load import load_protocol
 from neurosae.protocol.models import Protocol, json_schema
+from neurosae.protocol.tables import ContrastPlan
 from neurosae.protocol.windows import Window, parse_window
 from neurosae.schema.names import SITES
 
@@ -277,6 +280,8 @@ CAUSAL = '[[causal]]\nname = "x"\nstimuli = "../stimuli/pairs.tsv"\n'
         ),
         (HEAD + "[responses]\nhow = 'topm:0'\n", "responses.how: no pooling 'topm:0'; did you mean 'topm'"),
         (CONTRAST + "correct = 'fdr'\n", r"contrasts\[0\].correct is 'fdr'; it must be 'fdr_bh', 'max_t'"),
+        (CONTRAST + "correct = 'tfce'\nsite = 'mlp_out'\n", "'tfce' joins .* not those of site 'mlp_out'"),
+        (CONTRAST + "correct = 'min_p'\n", "needs n_permutations = 9999 or more, not 999"),
         (CONTRAST + "n_permutations = 0\n", r"contrasts\[0\].n_permutations is 0"),
         (CONTRAST + "localize = {}\n", "exactly one of fraction, n and q is needed, not none"),
         (CONTRAST + "localize = { n = 3, q = 0.05 }\n", "is needed, not n and q"),
@@ -438,6 +443,19 @@ def test_every_key_is_described_in_the_schema():
     ]
     assert not bare
     assert {table["additionalProperties"] for table in tables.values()} == {False}
+
+
+def test_corrections_of_protocols_are_those_of_contrast_maps():
+    assert set(get_args(Correction)) == set(ALL_CORRECTIONS)
+
+
+def test_metrics_of_protocols_are_those_of_rdms():
+    assert set(get_args(Metric)) == {"auto", *MEASURES}
+
+
+@pytest.mark.parametrize("correct", ["step_down", "hierarchical", "cluster", "tfce"])
+def test_a_contrast_plan_takes_any_correction(correct):
+    assert ContrastPlan(name="x", contrast="A > B", correct=correct).correct == correct
 
 
 def test_sites_of_protocols_are_those_of_recordings():

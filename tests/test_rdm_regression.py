@@ -189,3 +189,11 @@ def test_nuisances_go_into_a_regression_as_they_are():
 
 def test_words_are_compared_as_sets_whatever_their_case():
     assert word_overlap(["A a b", "b A", "c"]).tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
+
+
+def test_a_silent_first_layer_is_no_nuisance():
+    responses = planted_responses(n_items=6)
+    values = responses.values.copy()
+    values[:, 0] = 2.0
+    assert "layer_0" in nuisance_models(responses)
+    assert "layer_0" not in nuisance_models(responses.copy(data=values))

@@ -213,9 +213,9 @@ def _warn_spread(design: Design) -> None:
     few, many = int(n_stimuli.argmin()), int(n_stimuli.argmax())
     if not design.is_paired and n_stimuli[many] > _IMBALANCE * n_stimuli[few]:
         warnings.warn(
-            f"contrast {design.text!r}: units ({design.unit}) hold {n_stimuli[few]:.1f} stimuli on average in "
-            f"{design.cell_names[few]!r} and {n_stimuli[many]:.1f} in {design.cell_names[many]!r}, so that "
-            "their means differ in spread and p, corrected p above all, can be too small. Take as many "
+            f"contrast {design.text!r}: units ({design.unit}) hold {n_stimuli[few]:.1f} stimuli on average "
+            f"in {design.cell_names[few]!r} and {n_stimuli[many]:.1f} in {design.cell_names[many]!r}, so "
+            "that their means differ in spread and p, corrected p above all, can be too small. Take as many "
             "stimuli of every unit.",
             stacklevel=5,
         )

@@ -47,7 +47,8 @@ def compare_decoders(first: xr.Dataset, second: xr.Dataset, *, rope: float = ROP
     -------
     Dataset (layer)
         difference with difference_lo and difference_hi (95 %), p_left, p_rope, p_right, t, p, p_adjusted
-        (Holm over layers), n_folds; attribute ``other_provenance``, where the second comes from. Folds in which a class is missing have no AUROC and are left out.
+        (Holm over layers), n_folds. Folds in which a class is missing have no AUROC and are left out.
+        Attribute ``other_provenance``: where the second comes from.
 
     Raises
     ------

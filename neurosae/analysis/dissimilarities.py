@@ -84,14 +84,25 @@ def layer_dissimilarities(rows: xr.DataArray, metric: str) -> np.ndarray:
             f"{rows.sizes[STIMULUS]} rows; an RDM takes at most {MOST_ROWS}, as time and memory grow with "
             "their square. Take a sample of the stimuli, or average those of a wider unit."
         )
-    name, scaling = resolve_metric(metric, rows)
-    prepare = z_score if scaling == "z-score" else np.asarray
-    matrices = np.stack(
-        [dissimilarity(prepare(layer_values(rows, layer)), name) for layer in range(rows.sizes[LAYER])]
-    )
-    _check_silent(matrices, rows, name)
+    matrices = np.stack([layer_matrix(rows, layer, metric) for layer in range(rows.sizes[LAYER])])
+    _check_silent(matrices, rows, resolve_metric(metric, rows)[0])
     _warn_duplicates(matrices, rows)
     return matrices
+
+
+def layer_matrix(rows: xr.DataArray, layer: int, metric: str) -> np.ndarray:
+    """The RDM (n, n) of one layer by its number, however many of its patterns are silent.
+
+    Examples
+    --------
+    >>> rows = xr.DataArray(np.ones((2, 1, 4)), dims=("stimulus", "layer", "feature"))
+    >>> layer_matrix(rows, 0, "auto")
+    array([[nan, nan],
+           [nan, nan]])
+    """
+    name, scaling = resolve_metric(metric, rows)
+    prepare = z_score if scaling == "z-score" else np.asarray
+    return dissimilarity(prepare(layer_values(rows, layer)), name)
 
 
 def layer_values(rows: xr.DataArray, layer: int) -> np.ndarray:

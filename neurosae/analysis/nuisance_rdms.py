@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from neurosae.analysis.averaging import average_units
-from neurosae.analysis.dissimilarities import STIMULUS_2, layer_dissimilarities
+from neurosae.analysis.dissimilarities import STIMULUS_2, layer_matrix
 from neurosae.analysis.rdm_models import model_rdm
 from neurosae.arrays.distance import triangle
 from neurosae.schema.names import LAYER, STIMULUS
@@ -34,7 +34,7 @@ def nuisance_models(responses: xr.DataArray, *, unit: str = "auto") -> dict[str,
         ``template``, 0 where it is the same; ``words``, 1 - the share of words in both texts among those
         in either (whatever their case); ``layer_<label>``, the RDM of the first layer if there are several,
         with the default measure. Columns that are missing, constant, not finite, or that differ between the
-        stimuli of a row are left out.
+        stimuli of a row are left out, and so is a first layer that is silent for any of them.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def nuisance_models(responses: xr.DataArray, *, unit: str = "auto") -> dict[str,
     if "text" in rows.coords:
         models["words"] = _model(rows, word_overlap(rows["text"].values.tolist()), "words", responses)
     if rows.sizes[LAYER] > 1:
-        first = layer_dissimilarities(rows.isel({LAYER: [0]}), "auto")[0]
+        first = layer_matrix(rows, 0, "auto")
         label = rows[LAYER].values[0] if LAYER in rows.coords else 0
         models[f"layer_{label}"] = _model(rows, first, f"layer {label}", responses)
     return {name: model for name, model in models.items() if _varies(model.values)}

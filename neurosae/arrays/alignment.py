@@ -50,8 +50,8 @@ def sequence_distance(a: np.ndarray, b: np.ndarray, method: str) -> float:
     Source
     ------
     Sakoe & Chiba 1978, IEEE Trans Acoust 26:43 (dtw); Cuturi & Blondel 2017, ICML, with smoothing 1, and
-    Blondel, Mensch & Vert 2021, AISTATS (softdtw, as a divergence); Zhang et al. 2020, ICLR, BERTScore (softalign);
-    Szekely & Rizzo 2013, J Stat Plan Inference 143:1249 (energy distance).
+    Blondel, Mensch & Vert 2021, AISTATS (softdtw, as a divergence); Zhang et al. 2020, ICLR, BERTScore
+    (softalign); Szekely & Rizzo 2013, J Stat Plan Inference 143:1249 (energy distance).
 
     Examples
     --------

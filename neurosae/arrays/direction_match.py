@@ -28,15 +28,16 @@ def nearest_cosines(directions: np.ndarray, others: np.ndarray | None = None) ->
 
     Examples
     --------
-    >>> nearest_cosines(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [3.0, 4.0]])).round(2).tolist()
+    >>> others = np.array([[1.0, 0.0], [3.0, 4.0]])
+    >>> [round(float(cosine), 2) for cosine in nearest_cosines(np.array([[2.0, 0.0], [0.0, 1.0]]), others)]
     [1.0, 0.8]
     """
     unit = _unit(directions)
     other = unit if others is None else _unit(others)
     if unit.shape[1] != other.shape[1]:
         raise DesignError(
-            f"directions of width {unit.shape[1]} and {other.shape[1]} are given; compare dictionaries of the "
-            "same site of one subject."
+            f"directions of width {unit.shape[1]} and {other.shape[1]} are given; compare dictionaries of "
+            "the same site of one subject."
         )
     found = np.full(len(unit), np.nan, dtype=np.float32)
     size = max(1, _CELLS // max(1, len(other)))

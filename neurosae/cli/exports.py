@@ -10,6 +10,7 @@ import typer
 import neurosae as ns
 from neurosae.cli.console import say_summary
 from neurosae.cli.options import AsJson, How, Out, Overwrite, Site
+from neurosae.cli.sources import recorded
 from neurosae.errors import StorageError
 
 if TYPE_CHECKING:  # xarray takes longer to import than the help to print
@@ -73,11 +74,7 @@ def export(
 def _source(source: Path, site: str | None, dictionaries: list[str]) -> "Exported":
     if not source.is_dir():
         return ns.load_netcdf(source)
-    session = ns.open_session(source)
-    if dictionaries:
-        known = session.dictionaries.get(dictionaries[0], {}).get("site")
-        return session.codes(site or known or "any site", *dictionaries)
-    return session.recording(site)
+    return recorded(source, site, dictionaries)
 
 
 def _selected(labelled: "Exported", dim: str, written: str) -> "Exported":

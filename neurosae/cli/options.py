@@ -17,6 +17,10 @@ SessionPath: TypeAlias = Annotated[Path, typer.Argument(help="Folder of a record
 Site: TypeAlias = Annotated[
     str | None, typer.Option("--site", help="Recorded site, by default the session's first.")
 ]
+Dictionaries: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--dictionary", help="Analyse codes of this dictionary; again for more layers."),
+]
 Window: TypeAlias = Annotated[
     str, typer.Option("--window", help="Tokens to pool: all, first:5, last:1, target, span:0:20…")
 ]

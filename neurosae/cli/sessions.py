@@ -10,6 +10,7 @@ from neurosae.cli.console import PARTIAL, progress, say_summary
 from neurosae.cli.options import (
     AsJson,
     By,
+    Dictionaries,
     How,
     Out,
     Overwrite,
@@ -20,6 +21,7 @@ from neurosae.cli.options import (
     SubjectName,
     Window,
 )
+from neurosae.cli.sources import recorded
 
 if TYPE_CHECKING:  # xarray takes longer to import than the help to print
     import xarray as xr
@@ -81,11 +83,18 @@ def contrast(
     expression: Annotated[str, typer.Argument(metavar="CONTRAST", help="For example 'sentence > nonword'.")],
     out: Out,
     site: Site = None,
+    dictionary: Dictionaries = None,
     window: Window = "all",
     how: How = "mean",
     test: Annotated[str, typer.Option(help="auto, welch, pooled or rank.")] = "auto",
     unit: Annotated[str, typer.Option(help="Column that defines the unit of inference.")] = "auto",
-    correct: Annotated[str, typer.Option(help="max_t, fdr_bh, fdr_by, holm, bonferroni or none.")] = "fdr_bh",
+    correct: Annotated[
+        str,
+        typer.Option(
+            help="max_t, step_down, min_p, cluster, tfce, bonferroni, holm, fdr_bh, fdr_by, hierarchical "
+            "or none."
+        ),
+    ] = "fdr_bh",
     permutations: Permutations = 999,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -93,7 +102,7 @@ def contrast(
 ) -> None:
     """Compare two sides of a contrast in every layer and feature."""
     ns.report.check_output(out, overwrite=overwrite)
-    responses = _responses(session, site, window, how)
+    responses = _responses(session, site, dictionary, window, how)
     result = ns.contrast_map(
         responses, expression, test=test, unit=unit, correct=correct, n_permutations=permutations, seed=seed
     )
@@ -123,6 +132,7 @@ def rsa(
     by: By = "condition",
     index: Annotated[str, typer.Option(help="CDI, CMI, TDI or COH.")] = "CDI",
     site: Site = None,
+    dictionary: Dictionaries = None,
     window: Window = "all",
     how: How = "mean",
     permutations: Permutations = 999,
@@ -132,7 +142,7 @@ def rsa(
 ) -> None:
     """Measure category structure in every layer."""
     ns.report.check_output(out, overwrite=overwrite)
-    responses = _responses(session, site, window, how)
+    responses = _responses(session, site, dictionary, window, how)
     result = ns.category_rsa(responses, by, index=index, n_permutations=permutations, seed=seed)
     passed = int((result["p_adjusted"] <= 0.05).sum())
     _store(result, out, overwrite, {"layers_that_pass": passed, **_numbers(result)}, as_json=as_json)
@@ -145,6 +155,7 @@ def select(
     index: Annotated[str, typer.Option(help="auroc, dprime, eta2, maxshare or morcos.")] = "auroc",
     rectify: Annotated[bool, typer.Option(help="Set negative responses to 0 first.")] = False,
     site: Site = None,
+    dictionary: Dictionaries = None,
     window: Window = "all",
     how: How = "mean",
     permutations: Permutations = 999,
@@ -154,7 +165,7 @@ def select(
 ) -> None:
     """Measure how selective every feature is for one class."""
     ns.report.check_output(out, overwrite=overwrite)
-    responses = _responses(session, site, window, how)
+    responses = _responses(session, site, dictionary, window, how)
     result = ns.selectivity_index(
         responses, by, index=index, rectify=rectify, n_permutations=permutations, seed=seed
     )
@@ -171,6 +182,7 @@ def decode(
         int | None, typer.Option(min=1, help="Choose so many features inside each fold.")
     ] = None,
     site: Site = None,
+    dictionary: Dictionaries = None,
     window: Window = "all",
     how: How = "mean",
     permutations: Permutations = 200,
@@ -180,7 +192,7 @@ def decode(
 ) -> None:
     """Decode classes from held-out items in every layer."""
     ns.report.check_output(out, overwrite=overwrite)
-    responses = _responses(session, site, window, how)
+    responses = _responses(session, site, dictionary, window, how)
     result = ns.decode(responses, by, groups=groups, select=features, n_permutations=permutations, seed=seed)
     passed = int((result["p_adjusted"] <= 0.05).sum())
     best = float(result["auroc"].max())
@@ -189,9 +201,10 @@ def decode(
     )
 
 
-def _responses(session: Path, site: str | None, window: str, how: str) -> "xr.DataArray":
-    opened = ns.open_session(session)
-    return ns.pool_tokens(opened.recording(site), window=window, how=how)
+def _responses(
+    session: Path, site: str | None, dictionaries: list[str] | None, window: str, how: str
+) -> "xr.DataArray":
+    return ns.pool_tokens(recorded(session, site, dictionaries or []), window=window, how=how)
 
 
 def _numbers(result: "xr.Dataset") -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Published dictionaries, each format turned into configuration and weights of sae-lens, checked on the way."""
+"""Published dictionaries, each format turned into configuration and weights of sae-lens, and checked."""
 
 import json
 import zipfile
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from sae_lens import SAE
 from sae_lens.loading.pretrained_sae_loaders import get_gemma_2_config_from_hf, handle_config_defaulting
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from neurosae.dictionary.file_names import WEIGHTS
 from neurosae.dictionary.releases import Found
@@ -75,7 +75,7 @@ def _gemma_scope(found: Found) -> Read:
     if what:
         raise DictionaryError(f"{path} {what}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             read = {key: torch.from_numpy(np.asarray(arrays[key], dtype=np.float32)) for key in arrays}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DictionaryError(f"{path} is truncated, damaged or pickled ({error}). Fetch it again.") from None

@@ -59,6 +59,30 @@ def check_fits(dictionary: Dictionary, recording: xr.DataArray) -> None:
     check_belongs(dictionary, known, layers=layers, width=recording.shape[3])
 
 
+def check_site(dictionary: Dictionary, sites: Sequence[str]) -> None:
+    """Refuse a dictionary of a site of which a session holds no activations.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+    sites : recorded sites, [] where a session holds codes alone
+
+    Raises
+    ------
+    DictionaryError
+        With the dictionary's site and those recorded.
+
+    Examples
+    --------
+    >>> from neurosae.dictionary.toy import ToyDictionary
+    >>> check_site(ToyDictionary(2, 4), ["mlp_out"])
+    Traceback (most recent call last):
+    neurosae.errors.DictionaryError: toy-resid_post-l0 is a dictionary of site 'resid_post'; the recording ...
+    """
+    if dictionary.site not in sites:
+        _refuse(dictionary, "site", dictionary.site, list(sites) or "no activations, only codes")
+
+
 def check_belongs(
     dictionary: Dictionary, subject: Mapping[str, object], *, layers: Sequence[int], width: int
 ) -> None:

@@ -61,8 +61,8 @@ def load_dictionary(
     ------
     DictionaryError
         If files are missing, damaged, pickled or do not fit each other; weights are not finite; it is a
-        transcoder; the architecture or the normalisation is not one that is read; or where it belongs is not known, or
-        contradicts the metadata.
+        transcoder; the architecture or the normalisation is not one that is read; or where it belongs is
+        not known, or contradicts the metadata.
 
     Examples
     --------
@@ -73,7 +73,8 @@ def load_dictionary(
     found = _found(path)
     read = read_format(found)
     _check_kind(read.config, found.folder)
-    metadata = {**_metadata(read.config), **_published(found)}
+    listed_subject = {} if found.subject is None else {"model_name": found.subject}
+    metadata = {**listed_subject, **_metadata(read.config), **_published(found)}
     given = {"subject": subject, "site": site, "layer": layer}
     known, told = _placed(metadata, given, found.folder)
     sae = read.autoencoder()
@@ -178,8 +179,8 @@ def _check_kind(config: Mapping[str, object], folder: Path) -> None:
     architecture = config.get("architecture")
     if "transcoder" in str(architecture):
         raise DictionaryError(
-            f"{folder} holds a transcoder: it reads one site and writes another. neurosae reads dictionaries "
-            "that rebuild the site they encode."
+            f"{folder} holds the architecture {architecture!r}: it reads one site and writes another. "
+            "Dictionaries are needed that rebuild the site they encode."
         )
     if architecture not in ARCHITECTURES:
         raise DictionaryError(
@@ -211,7 +212,7 @@ def _scale(
         )
     if known is not None and told is not None and told != known:
         raise DictionaryError(f"{found.folder} has scale {known!r}, not {told!r}. Leave scale out.")
-    factor = float(told if known is None else known)
+    factor = float(str(told if known is None else known))
     if not (factor > 0 and factor < float("inf")):
         raise DictionaryError(f"scale {factor} is no positive number.")
     return factor, {"scale": factor} if known is None else {}
@@ -227,7 +228,7 @@ def _found(path: str | Path) -> Found:
 
 
 def _published(found: Found) -> dict[str, object]:
-    """What a release says of a dictionary, under the names that its own metadata would have."""
+    """What a release says of a dictionary, kept apart from what the dictionary's own files say."""
     return {f"published_{key}": value for key, value in found.published.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where a dictionary is that is named and not pathed: shipped with neurosae, or a release known to sae-lens."""
+"""Where a dictionary is that has a name and no path: part of neurosae, or a release known to sae-lens."""
 
 import importlib.util
 import os
@@ -33,7 +33,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """folder : of the files; release, format : of a release, else empty; repository, path : where they are from.
+    """folder : of the files; release, format, repository, path : of a release, else empty.
 
     subject : as the release names it; scale : what activations are multiplied by, where the release says
     """
@@ -104,9 +104,8 @@ def _check_kind(name: str, kind: str, known: Mapping[str, Any]) -> None:
         )
     if kind not in _FILES:
         raise DictionaryError(
-            f"{name} is published in the format {kind!r}, which is not read, as some of these run code. Load "
-            f"it with sae-lens where there is a network, call save_inference_model(FOLDER) and open FOLDER; it "
-            f"is of {known['model']}."
+            f"{name}, of {known['model']}, is published in the format {kind!r}, which is not read. Load it "
+            "with sae-lens where there is a network, call save_inference_model(FOLDER) and open FOLDER."
         )
 
 
@@ -126,9 +125,9 @@ def _cached(repository: str, path: str, files: tuple[str, ...]) -> Path | None:
 
 def _absent(name: str, repository: str, path: str, files: tuple[str, ...]) -> str:
     return (
-        f"{name} is not on this machine. Fetch it with: hf download {repository} --include '{path}/*'. Without "
-        f"a network, copy {' and '.join(files)} to {repository}/{path}/ below a folder, and set {LOCAL} to "
-        "the path of that folder."
+        f"{name} is not on this machine. Fetch it with: hf download {repository} --include '{path}/*'. "
+        f"Without a network, copy {' and '.join(files)} to {repository}/{path}/ below a folder, and set "
+        f"{LOCAL} to the path of that folder."
     )
 
 

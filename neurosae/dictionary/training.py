@@ -109,7 +109,7 @@ def fit(
         if not loss <= DIVERGED * power:
             raise DictionaryError(
                 f"the loss is {loss:.4g} at step {step}, and rebuilding nothing gives {power:.4g}: training "
-                f"diverges. Lower the learning rate; the last good checkpoint is {folder / CHECKPOINT}."
+                f"diverges. Lower the learning rate; {_last_good(folder)}."
             )
         if (step + 1) % LOG_EVERY == 0 or step + 1 == recipe.n_steps:
             state = _state(trainer, output, step)
@@ -124,6 +124,11 @@ def fit(
     if trainer.activation_scaler.scaling_factor is not None:
         sae.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
     return sae
+
+
+def _last_good(folder: Path) -> str:
+    place = folder / CHECKPOINT
+    return f"the last good checkpoint is {place}" if place.exists() else "no checkpoint was reached"
 
 
 def _trainer(recipe: Recipe, d_in: int, known: Statistics, device: str) -> SAETrainer[Any, Any]:

@@ -4,10 +4,10 @@ from neurosae.plotting.causal import plot_dose_response, plot_lesion
 from neurosae.plotting.features import plot_selectivity, plot_tuning
 from neurosae.plotting.localizer import plot_held_out
 from neurosae.plotting.maps import plot_contrast_map, plot_rdm
-from neurosae.plotting.multiverse import plot_multiverse
 from neurosae.plotting.overlap import plot_coactivation, plot_criteria, plot_overlap
 from neurosae.plotting.power import plot_power, plot_reliability
 from neurosae.plotting.profiles import plot_decoding, plot_layer_profile
+from neurosae.plotting.specification_curve import plot_multiverse
 from neurosae.plotting.tokens import plot_token_strip
 from neurosae.plotting.training import plot_training
 from neurosae.plotting.tuning_fits import plot_cell_tuning, plot_parametric_tuning

@@ -57,7 +57,13 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "attn_z", "mlp_out", "mlp_post"]
 Readout = Literal["minimal_pair", "surprisal"]
-Metric = Literal["auto", "correlation", "cosine", "euclidean", "sqeuclidean", "jaccard", "braycurtis"]
+Correction = Literal[
+    *("fdr_bh", "max_t", "bonferroni", "holm", "fdr_by", "none"),
+    *("step_down", "min_p", "hierarchical", "cluster", "tfce"),
+]
+Metric = Literal[
+    "auto", "correlation", "cosine", "euclidean", "sqeuclidean", "jaccard", "braycurtis", "poisson"
+]
 
 Text = Annotated[str, AfterValidator(_plain)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurosae.protocol.fields import (
     Columns,
+    Correction,
     Count,
     Dose,
     Flag,
@@ -24,6 +25,9 @@ from neurosae.protocol.fields import (
     Text,
     WindowText,
 )
+
+_FEWEST_FOR_MIN_P = 9999
+"""Permutations with which the smallest p of thousands of features still differ."""
 
 
 class Table(BaseModel):
@@ -103,15 +107,33 @@ class ContrastPlan(Table):
     test: Literal["auto", "welch", "pooled", "rank"] = Field(default="auto", description="Statistic.")
     unit: Text = Field(default="auto", description="Column that is the unit of inference.")
     nuisance: Columns = Field(default=(), description="Columns of numbers whose effect is removed.")
-    correct: Literal["fdr_bh", "max_t", "bonferroni", "holm", "fdr_by", "none"] = Field(
-        default="fdr_bh", description="Correction for the number of tests."
+    correct: Correction = Field(
+        default="fdr_bh",
+        description="Correction for the number of tests; cluster and tfce run along layers of the residual "
+        "stream, min_p needs 9999 permutations.",
     )
-    n_permutations: Permutations = Field(default=999, description="Random relabelings behind max_t.")
+    n_permutations: Permutations = Field(default=999, description="Random relabelings behind every p.")
     site: Site | None = Field(default=None, description="Recorded site analysed; the first one if left out.")
     dictionary: Text | None = Field(
         default=None, description="Dictionary whose codes are analysed; the model's units if left out."
     )
     localize: Localizer | None = Field(default=None, description="Region of interest made from the map.")
+
+    @model_validator(mode="after")
+    def _correction_that_fits(self) -> Self:
+        is_residual = self.dictionary is None and (self.site is None or self.site.startswith("resid"))
+        if self.correct in ("cluster", "tfce") and not is_residual:
+            where = f"site {self.site!r}" if self.dictionary is None else f"dictionary {self.dictionary!r}"
+            raise ValueError(
+                f"correct {self.correct!r} joins neighbouring layers of the residual stream, "
+                f"not those of {where}. Use 'max_t'."
+            )
+        if self.correct == "min_p" and self.n_permutations < _FEWEST_FOR_MIN_P:
+            raise ValueError(
+                f"correct 'min_p' needs n_permutations = {_FEWEST_FOR_MIN_P} or more, "
+                f"not {self.n_permutations}. Or use 'step_down'."
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_held_out_nuisance(self) -> Self:

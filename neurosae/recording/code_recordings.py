@@ -1,7 +1,7 @@
 """Label the codes of a session: the stores of one or several dictionaries become one recording."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neurosae.errors import DesignError
+from neurosae.dictionary.interface import Dictionary
+from neurosae.errors import DesignError, DictionaryError
 from neurosae.recording.code_store import open_codes
 from neurosae.recording.codes import Codes
 from neurosae.recording.files import reading_netcdf
@@ -21,6 +22,9 @@ from neurosae.recording.sparse import SparseRecording, check_layers
 from neurosae.schema.recordings import recording_attrs, recording_coords
 from neurosae.schema.spelling import listed
 
+_LONGEST = 200
+"""Characters of a folder: file systems allow 255 bytes, and temporary files have longer names."""
+
 
 def code_folder(site: str, name: str) -> str:
     """Folder of the codes of a dictionary inside its session.
@@ -31,6 +35,47 @@ def code_folder(site: str, name: str) -> str:
     'resid_post+smollm2-135m.l15-btk'
     """
     return f"{site}+{re.sub(r'[^A-Za-z0-9._-]', '-', name.replace('/', '.'))}"
+
+
+def check_code_folders(dictionaries: Sequence[Dictionary], known: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Refuse dictionaries whose names make no folder, or no folder of their own.
+
+    Parameters
+    ----------
+    dictionaries : whose codes are to be written
+    known : what a session says of the dictionaries whose codes it holds; these may be given again
+
+    Raises
+    ------
+    DictionaryError
+        With the name, and with the other that takes its folder. Capitals make no difference, as on some disks.
+
+    Examples
+    --------
+    >>> from neurosae.dictionary.toy import ToyDictionary
+    >>> check_code_folders([ToyDictionary(2, 4), ToyDictionary(2, 4)])
+    Traceback (most recent call last):
+    neurosae.errors.DictionaryError: the dictionary 'toy-resid_post-l0' is given twice, or another ...
+    """
+    held = {str(its["folder"]).lower(): str(its["name"]) for its in known}
+    given: set[str] = set()
+    for name, folder in ((its.name, code_folder(its.site, its.name).lower()) for its in dictionaries):
+        if not name or len(folder) > _LONGEST or re.search(r"[\x00-\x1f\x7f]", name):
+            raise DictionaryError(
+                f"no folder can be called after the dictionary {name[:60]!r}. Load it under another name, of 1 "
+                "to 150 characters without control characters."
+            )
+        if held.get(folder, name) != name:
+            raise DictionaryError(
+                f"the codes of {name!r} would lie in the folder of {held[folder]!r}, which the session holds. "
+                "Load the dictionary under another name."
+            )
+        if folder in given:
+            raise DictionaryError(
+                f"the dictionary {name!r} is given twice, or another has nearly its name. Give each once, under "
+                "a name of its own."
+            )
+        given.add(folder)
 
 
 def open_code_recording(

@@ -11,6 +11,7 @@ import xarray as xr
 
 from neurosae.dictionary.guards import check_fits
 from neurosae.dictionary.interface import Dictionary
+from neurosae.errors import DesignError
 from neurosae.recording.code_header import described
 from neurosae.recording.codes import HeldCodes, encoded
 from neurosae.recording.encode_session import SAMPLED, Progress, encode_session
@@ -53,7 +54,7 @@ def encode(
         If a dictionary is of another subject, site, layer, width or BOS policy than the recording, or leaves
         all of its variance unexplained (judged on a sample of at least 32 tokens).
     DesignError
-        If two dictionaries share a layer.
+        If two dictionaries share a layer, none is given, or the source is neither recording nor session.
     StorageError
         If the session holds codes of another dictionary of that name, is in use, or cannot be written.
 
@@ -76,6 +77,8 @@ def encode(
     [[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]]
     """
     wanted = list(dictionary) if isinstance(dictionary, Sequence) else [dictionary]
+    if not wanted:
+        raise DesignError("no dictionary is given. Load one, as in load_dictionary(FOLDER).")
     wanted.sort(key=lambda its: its.layer)
     check_layers([its.layer for its in wanted], [its.name for its in wanted])
     if isinstance(source, Session):

@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from neurosae.dictionary.guards import check_fits
+from neurosae.dictionary.guards import check_fits, check_site
 from neurosae.dictionary.interface import Dictionary
 from neurosae.errors import StorageError
 from neurosae.recording.code_header import IDENTITY, code_file_attrs, described
+from neurosae.recording.code_recordings import check_code_folders
 from neurosae.recording.code_shard import CodeShard
 from neurosae.recording.code_store import add_code_shard, index_codes
 from neurosae.recording.codes import encoded
@@ -41,7 +42,9 @@ def encode_session(
     session: Session, dictionaries: Sequence[Dictionary], progress: Progress | None
 ) -> SparseRecording:
     """Codes of a session, made where its folder lacks them; see `neurosae.encode`."""
+    check_code_folders(dictionaries, session.dictionaries.values())
     for dictionary in dictionaries:
+        check_site(dictionary, session.sites)
         check_fits(dictionary, session.recording(dictionary.site))
         _check_known(session, dictionary)
     missing = [its for its in dictionaries if its.name not in session.dictionaries]

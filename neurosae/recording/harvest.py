@@ -185,6 +185,8 @@ def shuffled_windows(subject: Subject, texts: Sequence[str], context: int, seed:
 def _windows(subject: Subject, texts: Sequence[str], context: int) -> Iterator[Tokens]:
     for tokens in subject.tokenize(list(texts)):
         n_leading = int(np.argmin(tokens.is_special)) if len(tokens) else 0
+        if tokens.is_special.all():
+            continue
         size = context - n_leading
         for start in range(n_leading, len(tokens), size):
             part = np.arange(start, min(start + size, len(tokens)))

@@ -12,9 +12,9 @@ import pandas as pd
 
 from neurosae.dictionary.guards import check_belongs
 from neurosae.dictionary.interface import Dictionary
-from neurosae.errors import DictionaryError, StimulusError, SubjectError
+from neurosae.errors import StimulusError, SubjectError
 from neurosae.protocol.models import Protocol
-from neurosae.recording.code_recordings import code_folder
+from neurosae.recording.code_recordings import check_code_folders, code_folder
 from neurosae.recording.encoding import check_name, encode
 from neurosae.recording.files import check_free_space, check_writable
 from neurosae.recording.output import output_state
@@ -197,7 +197,7 @@ def make_plan(
     SubjectError
         If the subject lacks a site or layer.
     DictionaryError
-        If a dictionary is of another subject, layer, width or BOS policy, or two have one name.
+        If a dictionary is of another subject, layer, width or BOS policy, or a name makes no folder of its own.
     """
     check_dictionaries(dictionaries, subject)
     order = _order(subject, protocol, dictionaries)
@@ -241,13 +241,7 @@ def check_dictionaries(dictionaries: Sequence[Dictionary], subject: Subject) -> 
     for dictionary in dictionaries:
         width = subject.n_features(dictionary.site)
         check_belongs(dictionary, described, layers=range(subject.n_layers), width=width)
-    folders = [code_folder(its.site, its.name).lower() for its in dictionaries]
-    twice = [its.name for its, at in zip(dictionaries, folders, strict=True) if folders.count(at) > 1]
-    if twice:
-        raise DictionaryError(
-            f"the dictionary {twice[0]!r} is given twice, or another has nearly its name. Give each once, "
-            "under a name of its own."
-        )
+    check_code_folders(dictionaries)
 
 
 def described_dictionaries(dictionaries: Sequence[Dictionary]) -> list[dict[str, Any]]:

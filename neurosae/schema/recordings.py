@@ -140,7 +140,7 @@ def check_response_dims(responses: xr.DataArray) -> None:
 
 
 def _check_type(labelled: object, what: str) -> None:
-    if not isinstance(labelled, xr.DataArray):
+    if isinstance(labelled, xr.Dataset) or not hasattr(labelled, "dims"):
         raise DesignError(
             f"{what} need to be a DataArray, got {type(labelled).__name__}; take the variable of a Dataset, "
             "or label an array with its dims and stimulus columns."
@@ -173,8 +173,9 @@ def check_responses(responses: xr.DataArray) -> None:
 
 
 def _check_dims(array: xr.DataArray, dims: tuple[str, ...], what: str, remedy: str) -> None:
-    if tuple(array.dims) != dims:
-        raise DesignError(f"{what} needs dims {dims}, got {tuple(array.dims)}; {remedy}.")
+    found = tuple(array.dims) if hasattr(array, "dims") else type(array).__name__
+    if found != dims:
+        raise DesignError(f"{what} needs dims {dims}, got {found}; {remedy}.")
 
 
 def stimulus_table(labelled: xr.DataArray | xr.Dataset) -> pd.DataFrame:

@@ -39,7 +39,8 @@ def diagnose() -> dict[str, str]:
     Returns
     -------
     dict
-        'python', 'package NAME', 'subject NAME', 'cache' and 'gpu', each with a sentence.
+        'python', 'package NAME', 'subject NAME', 'dictionaries', 'cluster', 'cache' and 'gpu', each with a
+        sentence.
 
     Examples
     --------
@@ -53,6 +54,7 @@ def diagnose() -> dict[str, str]:
         **{f"package {name}": _version(name) for name in PACKAGES},
         **{f"subject {card.name}": _subject(card) for card in list_subjects()},
         "dictionaries": "none is shipped yet; load a local sae-lens folder with load_dictionary",
+        "cluster": f"distributed {_version('distributed')}, for record --cluster",
         "cache": f"{cache} ({folder_bytes(cache) / 1e6:.0f} MB; set NEUROSAE_CACHE to move it)",
         "gpu": _gpu(),
     }

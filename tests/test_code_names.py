@@ -1,0 +1,78 @@
+"""Names of dictionaries and sessions without activations: every refusal before anything is written."""
+
+import pytest
+
+from neurosae.dictionary.toy import ToyDictionary
+from neurosae.errors import DesignError, DictionaryError, StorageError
+from neurosae.recording.encode_recording import encode
+from neurosae.recording.session import open_session
+from tests.faults.recordings import make, protocol
+
+
+def named(name, layer=1, **kwargs):
+    dictionary = ToyDictionary(32, 32, layer=layer, shift=2.0, **kwargs)
+    dictionary.name = name
+    return dictionary
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("names") / "session"
+    make(folder, study=protocol(sites=["resid_post"]))
+    encode(open_session(folder), named("team/one"))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["team.one", "TEAM/One"])
+def test_a_name_whose_folder_another_dictionary_has_is_refused_with_both(session, name):
+    before = sorted(path.name for path in session.iterdir())
+    with pytest.raises(DictionaryError, match=rf"{name}.*would lie in the folder of 'team/one'"):
+        encode(open_session(session), named(name, seed=1))
+    assert sorted(path.name for path in session.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "a\0b", "a\nb"])
+def test_a_name_that_no_folder_can_have_is_refused(session, name):
+    with pytest.raises(DictionaryError, match="no folder can be called after"):
+        encode(open_session(session), named(name))
+
+
+def test_two_names_of_one_folder_are_refused_before_the_first_is_written(session):
+    with pytest.raises(DictionaryError, match="nearly its name"):
+        encode(open_session(session), [named("pair/x", 1), named("pair.x", 2)])
+    assert list(open_session(session).dictionaries) == ["team/one"]
+
+
+def test_a_dictionary_whose_codes_are_there_may_be_given_again(session):
+    assert encode(open_session(session), named("team/one")).attrs["basis"] == "team/one"
+
+
+def test_a_dictionary_of_a_site_that_was_not_recorded_is_refused_with_both_sites(tmp_path):
+    other = make(tmp_path / "mlp", study=protocol(sites=["mlp_out"]))
+    assert other["mlp_out"].sizes["feature"] == 32  # so that the width gives nothing away
+    with pytest.raises(DictionaryError, match=r"of site 'resid_post'; the recording holds \['mlp_out'\]"):
+        encode(other, named("x"))
+
+
+def test_what_is_no_source_and_no_dictionary_is_refused(session):
+    with pytest.raises(DesignError, match="got str"):
+        encode(str(session), named("x"))
+    with pytest.raises(DesignError, match="no dictionary is given"):
+        encode(open_session(session), [])
+
+
+def test_a_session_of_codes_alone_says_that_it_holds_no_activations(tmp_path):
+    alone = make(
+        tmp_path / "codes", study=protocol(sites=[], dictionaries=["only"]), dictionaries=[named("only")]
+    )
+    with pytest.raises(StorageError, match=r"holds codes alone, in: only \(resid_post\)"):
+        alone.recording()
+    with pytest.raises(StorageError, match=r"site 'mlp_out' was not recorded; it holds codes alone"):
+        alone["mlp_out"]
+    with pytest.raises(DictionaryError, match="the recording holds 'no activations, only codes'"):
+        encode(alone, named("second"))
+
+
+def test_without_a_site_the_first_is_taken(session):
+    opened = open_session(session)
+    assert opened.recording().attrs["site"] == "resid_post"
