@@ -1,12 +1,15 @@
 """Names of dictionaries and sessions without activations: every refusal before anything is written."""
 
+import shutil
+
 import pytest
 
 from neurosae.dictionary.toy import ToyDictionary
-from neurosae.errors import DesignError, DictionaryError, StorageError
+from neurosae.errors import CorruptFileError, DesignError, DictionaryError, StorageError
 from neurosae.recording.encode_recording import encode
 from neurosae.recording.session import open_session
-from tests.faults.recordings import make, protocol
+from neurosae.recording.upkeep import damaged
+from tests.faults.recordings import flip, make, protocol
 
 
 def named(name, layer=1, **kwargs):
@@ -76,3 +79,38 @@ def test_a_session_of_codes_alone_says_that_it_holds_no_activations(tmp_path):
 def test_without_a_site_the_first_is_taken(session):
     opened = open_session(session)
     assert opened.recording().attrs["site"] == "resid_post"
+
+
+def lost(folder, tmp_path, store):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / store)
+    return copy
+
+
+def test_a_lost_store_of_codes_is_named_and_encode_makes_it_again(session, tmp_path):
+    folder = lost(session, tmp_path, "resid_post+team.one")
+    before = open_session(session).codes("resid_post", "team/one").csr(1)
+    with pytest.raises(StorageError, match=r"resid_post\+team.one/stimuli.nc is missing. Make the codes"):
+        open_session(folder).codes("resid_post", "team/one")
+    assert damaged(folder) == ["resid_post+team.one/stimuli.nc"]
+    with pytest.raises(StorageError, match="is missing"):  # it is not said to be done
+        make(folder, study=protocol(sites=["resid_post"]))
+    again = encode(open_session(folder), named("team/one")).csr(1)
+    assert (again != before).nnz == 0
+    assert damaged(folder) == []
+
+
+def test_a_lost_store_of_activations_is_no_recording_to_go_on_with(session, tmp_path):
+    folder = lost(session, tmp_path, "resid_post")
+    with pytest.raises(CorruptFileError, match=r"resid_post/stimuli\.nc is missing\. Restore"):
+        open_session(folder)
+    assert damaged(folder) == ["resid_post/stimuli.nc"]
+
+
+def test_altered_tables_of_a_session_of_codes_alone_are_seen_on_opening(tmp_path):
+    study = protocol(sites=[], dictionaries=["only"])
+    make(tmp_path / "codes", study=study, dictionaries=[named("only")])
+    flip(tmp_path / "codes" / "resid_post+only" / "stimuli.nc", 3000)
+    with pytest.raises(CorruptFileError, match=r"stimuli\.nc is not what was written"):
+        open_session(tmp_path / "codes")

@@ -224,6 +224,16 @@ def test_windows_begin_with_what_begins_a_text_and_hold_every_token_once():
     assert len(evaluation_windows(toy, TEXTS, n_tokens=5, context=4)) == 2
 
 
+def test_a_result_says_which_tokens_it_was_judged_on():
+    dictionary, toy = ToyDictionary(16, 32, layer=2), ToySubject()
+    runs = [
+        evaluate_dictionary(dictionary, toy, TEXTS, n_tokens=n, batch_tokens=size)
+        for n, size in ((9, 64), (9, 8), (4, 64))
+    ]
+    first, same, other = (found.attrs["tokens_sha256"] for found in runs)
+    assert first == same != other
+
+
 def test_a_result_survives_its_file(tmp_path):
     found = evaluate_dictionary(ToyDictionary(16, 32, layer=2), ToySubject(), TEXTS)
     save_netcdf(found, tmp_path / "found.nc")

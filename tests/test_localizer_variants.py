@@ -5,13 +5,13 @@ import pytest
 import xarray as xr
 from scipy.stats import ttest_ind
 
-from neurosae.analysis.localizer_reliability import localizer_reliability
 from neurosae.analysis.localizer_variants import (
     LOCALIZER_VARIANTS,
     cross_localize_as,
     localize_as,
     variant_responses,
 )
+from neurosae.analysis.reliability import localizer_reliability
 from neurosae.errors import DesignError
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.recording.pooling import pool_tokens

@@ -12,8 +12,8 @@ from neurosae.analysis.localizer import cross_localize, localize, roi_responses
 from neurosae.analysis.selectivity import selectivity_index
 from neurosae.recording.netcdf import load_netcdf, save_netcdf
 from neurosae.recording.pooling import pool_tokens
-from neurosae.schema.methods_record import FIELDS, methods_record
 from neurosae.schema.provenance import provenance, provenance_attrs, software, with_step
+from neurosae.schema.record_fields import FIELDS, methods_record
 from neurosae.testing import planted_recording
 
 RESPONSES = pool_tokens(planted_recording())

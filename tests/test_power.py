@@ -7,9 +7,9 @@ from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from neurosae.analysis.contrast import contrast_map
 from neurosae.analysis.localizer import localize
-from neurosae.analysis.localizer_reliability import localizer_reliability
 from neurosae.analysis.power import power_contrast, power_lesion
 from neurosae.analysis.power_decoding import power_decoder
+from neurosae.analysis.reliability import localizer_reliability
 from neurosae.errors import DesignError
 from neurosae.plotting.power import plot_power, plot_reliability
 from neurosae.recording.netcdf import load_netcdf, save_netcdf

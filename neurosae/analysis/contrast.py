@@ -86,10 +86,10 @@ def contrast_map(
     contrast : such as ``"A > B"``, see `neurosae.protocol.contrast.parse_contrast`
     test : ``"welch"`` tests equality of means, also under unequal variances and cell sizes; family-wise
         p then hold roughly: with threefold SD in 30 units against 120 one family in ten of 20 null features
-        has a p_adjusted of .05 or less, against one in seventeen with 60 and 60. ``"pooled"`` and ``"rank"`` (t of ranks, two cells only) test equality of
-        distributions: in cells of unequal size a difference of variances alone can make p too small or too
-        large. ``"auto"``: rank for two cells of codes of a dictionary, else welch. Paired designs use the
-        paired t, with rank that of signed ranks.
+        has a p_adjusted of .05 or less, against one in seventeen with 60 and 60. ``"pooled"`` and ``"rank"``
+        (t of ranks, two cells only) test equality of distributions: in cells of unequal size a difference of
+        variances alone can make p too small or too large. ``"auto"``: rank for two cells of codes of a
+        dictionary, else welch. Paired designs use the paired t, with rank that of signed ranks.
     unit : column that defines the unit of inference; by default family, pair, item or stimulus
     nuisance : numeric columns to regress out: least-squares t, residuals permuted (Freedman & Lane). Units
         that lack a value are left out, and listed in the attribute ``excluded``

@@ -48,7 +48,7 @@ def check_code_folders(dictionaries: Sequence[Dictionary], known: Iterable[Mappi
     Raises
     ------
     DictionaryError
-        With the name, and with the other that takes its folder. Capitals make no difference, as on some disks.
+        With the name, and the other that takes its folder. Capitals make no difference, as on some disks.
 
     Examples
     --------
@@ -62,18 +62,18 @@ def check_code_folders(dictionaries: Sequence[Dictionary], known: Iterable[Mappi
     for name, folder in ((its.name, code_folder(its.site, its.name).lower()) for its in dictionaries):
         if not name or len(folder) > _LONGEST or re.search(r"[\x00-\x1f\x7f]", name):
             raise DictionaryError(
-                f"no folder can be called after the dictionary {name[:60]!r}. Load it under another name, of 1 "
-                "to 150 characters without control characters."
+                f"no folder can be called after the dictionary {name[:60]!r}. Load it under another name, of "
+                "1 to 150 characters without control characters."
             )
         if held.get(folder, name) != name:
             raise DictionaryError(
-                f"the codes of {name!r} would lie in the folder of {held[folder]!r}, which the session holds. "
-                "Load the dictionary under another name."
+                f"the codes of {name!r} would lie in the folder of {held[folder]!r}, which the session "
+                "holds. Load the dictionary under another name."
             )
         if folder in given:
             raise DictionaryError(
-                f"the dictionary {name!r} is given twice, or another has nearly its name. Give each once, under "
-                "a name of its own."
+                f"the dictionary {name!r} is given twice, or another has nearly its name. Give each once, "
+                "under a name of its own."
             )
         given.add(folder)
 

@@ -150,12 +150,15 @@ def open_codes(folder: Path) -> StoredCodes:
     Raises
     ------
     StorageError
-        If the store is not finished.
+        If the store is not finished, or its tables were removed.
     CorruptFileError
         If a file is missing, truncated or longer than it was written, or the tables were altered.
     """
     if not (folder / TABLES).exists():
-        raise StorageError(f"{folder}: the codes are not finished. Run the same command again to continue.")
+        raise StorageError(
+            f"{folder / TABLES} is missing. Make the codes with encode() again, or, where a session holds "
+            "codes alone, restore the folder or record again with overwrite."
+        )
     for name, entry in entries(folder, "tables").items():
         if not is_intact(folder, name, entry):
             raise CorruptFileError(f"{folder / name} is not what was written. Restore it or record again.")

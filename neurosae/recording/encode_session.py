@@ -47,13 +47,19 @@ def encode_session(
         check_site(dictionary, session.sites)
         check_fits(dictionary, session.recording(dictionary.site))
         _check_known(session, dictionary)
-    missing = [its for its in dictionaries if its.name not in session.dictionaries]
+    missing = [its for its in dictionaries if not _is_stored(session, its)]
     if missing:
         check_writable(session.path)
         with writing_alone(session.path):
             for dictionary in missing:
                 _write(session, dictionary, progress)
     return open_session(session.path).codes(dictionaries[0].site, *(its.name for its in dictionaries))
+
+
+def _is_stored(session: Session, dictionary: Dictionary) -> bool:
+    """Whether the codes are there; a folder that was removed is written again."""
+    known = session.dictionaries.get(dictionary.name)
+    return known is not None and (session.path / str(known["folder"]) / TABLES).exists()
 
 
 def _check_known(session: Session, dictionary: Dictionary) -> None:

@@ -15,6 +15,7 @@ from neurosae.recording.evaluation_rows import (
     EvaluationRows,
     evaluation_rows,
     evaluation_windows,
+    tokens_sha256,
 )
 from neurosae.schema.names import FEATURE, SINK_RATIO
 from neurosae.schema.provenance import provenance_attrs, with_step
@@ -122,7 +123,12 @@ def evaluate_dictionary(
     site, layer = dictionary.site, dictionary.layer
     rows = evaluation_rows(subject, windows, site, layer, sink_ratio=sink_ratio, batch_tokens=batch_tokens)
     losses = _losses(dictionary, subject, windows, rows, batch_tokens)
-    settings = {"n_tokens": n_tokens, "context": context, "sink_ratio": sink_ratio}
+    settings = {
+        "n_tokens": n_tokens,
+        "context": context,
+        "sink_ratio": sink_ratio,
+        "tokens_sha256": tokens_sha256(windows),
+    }
     origin = xr.Dataset(attrs=provenance_attrs({"subject": subject.describe()}))
     step = with_step(origin, "evaluate_dictionary", dictionary=dictionary.describe(), **settings)
     return _dataset(

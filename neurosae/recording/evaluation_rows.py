@@ -1,5 +1,6 @@
 """Texts that a dictionary is judged on: windows, activations at a site, and which tokens are ordinary."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -70,6 +71,14 @@ def _windows(tokens: Tokens, context: int) -> Iterator[Tokens]:
         body = np.arange(start, min(len(tokens), start + context - len(leading)))
         at = np.concatenate([leading, body])
         yield Tokens(**{field.name: getattr(tokens, field.name)[at] for field in fields(Tokens)})
+
+
+def tokens_sha256(windows: Sequence[Tokens]) -> str:
+    """Hash of the tokens of windows: results with the same hash were judged on the same tokens."""
+    digest = hashlib.sha256()
+    for window in windows:
+        digest.update(len(window).to_bytes(8, "little") + window.token_id.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def evaluation_rows(

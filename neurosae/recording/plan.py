@@ -197,7 +197,7 @@ def make_plan(
     SubjectError
         If the subject lacks a site or layer.
     DictionaryError
-        If a dictionary is of another subject, layer, width or BOS policy, or a name makes no folder of its own.
+        If a dictionary is of another subject, layer, width or BOS policy, or has no folder of its own.
     """
     check_dictionaries(dictionaries, subject)
     order = _order(subject, protocol, dictionaries)

@@ -13,6 +13,7 @@ from neurosae.dictionary.catalogue import open_dictionary
 from neurosae.dictionary.interface import Dictionary
 from neurosae.protocol.models import Protocol
 from neurosae.recording.acquisition import Progress, Work, run_shards
+from neurosae.recording.code_store import open_codes
 from neurosae.recording.completion import finish
 from neurosae.recording.files import storage_error
 from neurosae.recording.header import register, register_shared
@@ -134,7 +135,7 @@ def record(
     plan = make_plan(subject, protocol, stimuli, dictionaries)
     state = output_state(out, plan.config, overwrite=overwrite)
     if state == "done":
-        return open_session(out)
+        return _complete(out)
     check_room(plan, out)
     folder = _beside(out, "new") if state == "replace" else out
     work = Work(folder, subject, dictionaries, stimuli, plan)
@@ -158,6 +159,14 @@ def open_dictionaries(protocol: Protocol) -> list[Dictionary]:
         If one is not there, or cannot be read.
     """
     return [open_dictionary(name, protocol.folder) for name in protocol.recording.dictionaries]
+
+
+def _complete(out: Path) -> Session:
+    """A session that is finished, every store of codes in it as well."""
+    session = open_session(out)
+    for its in session.dictionaries.values():
+        open_codes(out / str(its["folder"]))
+    return session
 
 
 def _beside(out: Path, role: str) -> Path:

@@ -50,7 +50,10 @@ def check_content(path: Path, expected: str) -> None:
     try:
         state = path.stat()
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}). Open the session again.") from error
+        raise StorageError(
+            f"{path}: cannot be read ({error.strerror}). Open the session again; if that does not help, "
+            "restore the file or record again."
+        ) from error
     if _hash_of(path, state.st_size, state.st_mtime_ns, state.st_ino) != expected:
         raise CorruptFileError(
             f"{path} was altered, or recorded anew since it was opened. Open the session again; if that does "

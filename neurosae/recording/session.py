@@ -12,6 +12,7 @@ import xarray as xr
 
 from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording.code_recordings import open_code_recording
+from neurosae.recording.code_store import open_codes
 from neurosae.recording.manifest import SCHEMA, TABLES
 from neurosae.recording.padded import lazy_rows, padded_fields
 from neurosae.recording.seals import check_content, is_sealed
@@ -140,8 +141,8 @@ class Session:
         if self.sites:
             raise StorageError(f"{self.path}: {asked}; sites: {listed(self.sites)}.")
         raise StorageError(
-            f"{self.path}: {asked}; it holds codes alone, in: {self._dictionary_names()}. Name a dictionary, as "
-            'in session["resid_post", "NAME"] or export --dictionary NAME, or record again with sites.'
+            f"{self.path}: {asked}; it holds codes alone, in: {self._dictionary_names()}. Name a dictionary, "
+            'as in session["resid_post", "NAME"] or export --dictionary NAME, or record again with sites.'
         )
 
     def _dictionary_names(self) -> str:
@@ -182,9 +183,13 @@ def open_session(path: Path | str) -> Session:
     check_content(path / PROTOCOL, header["files"][PROTOCOL])
     text, protocol = _read_protocol(path / PROTOCOL)
     sites = tuple(header["sites"])
+    stores = [*sites, *(its["folder"] for its in header.get("dictionaries", ()))]
+    for site in sites or stores[:1]:
+        _check_there(path / site / TABLES)
     for site in sites:
         open_store(path / site)
-    stores = [*sites, *(its["folder"] for its in header.get("dictionaries", ()))]
+    if not sites:
+        open_codes(path / stores[0])
     stimuli = read_tables(path / stores[0] / TABLES).stimuli
     stimuli.attrs = dict(header["provenance"]["stimuli"])
     return Session(
@@ -198,6 +203,12 @@ def open_session(path: Path | str) -> Session:
         counts=header["counts"],
         dictionaries={str(its["name"]): its for its in header.get("dictionaries", ())},
     )
+
+
+def _check_there(tables: Path) -> None:
+    """Refuse a finished session that lost the tables of a store, which `record` would not write again."""
+    if not tables.exists():
+        raise CorruptFileError(f"{tables} is missing. Restore its folder, or record again with overwrite.")
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Look after a session on disk: find files that were altered, and make it few, small and portable files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from neurosae.recording.code_checks import index_problems
 from neurosae.recording.code_store import index_codes
 from neurosae.recording.files import sha256
 from neurosae.recording.lock import writing_alone
-from neurosae.recording.manifest import entries, is_intact
+from neurosae.recording.manifest import TABLES, entries, is_intact
 from neurosae.recording.seals import is_sealed
 from neurosae.recording.session import HEADER, Session, open_session, read_header
 from neurosae.recording.store import consolidate_store, damaged_files
@@ -32,7 +33,13 @@ def damaged(path: Path | str) -> list[str]:
             altered.append(name)
     found = {site: damaged_files(path / site) for site in header["sites"]}
     found |= {its["folder"]: _damaged_codes(path / its["folder"]) for its in header.get("dictionaries", ())}
+    if header["status"] == "complete":  # a manifest that is gone as well names none
+        found = {store: [*names, *_lost_tables(path / store, names)] for store, names in found.items()}
     return altered + [f"{store}/{name}" for store, names in found.items() for name in names]
+
+
+def _lost_tables(folder: Path, named: Sequence[str]) -> list[str]:
+    return [] if TABLES in named or (folder / TABLES).exists() else [TABLES]
 
 
 def _damaged_codes(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from neurosae.report.context import Study
 from neurosae.report.findings import number
 from neurosae.report.prose import say
 from neurosae.report.section import Section, Table
-from neurosae.schema.methods_record import methods_record
+from neurosae.schema.record_fields import methods_record
 from neurosae.schema.recordings import stimulus_table
 from neurosae.schema.units import unit_column
 from neurosae.stimulus.balance import balance_report

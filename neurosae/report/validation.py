@@ -97,7 +97,7 @@ def _session(path: Path, *, portable: bool) -> Validation:
 def _refuse(path: Path, problems: Sequence[tuple[str, str]], what: str, cure: str) -> None:
     if problems:
         found = "; ".join(f"{name} {problem}" for name, problem in problems)
-        raise CorruptFileError(f"{path}: {len(problems)} files {what}: {found}. {cure}")
+        raise CorruptFileError(f"{path}: {len(problems)} files {what}: {found.rstrip('.')}. {cure}")
 
 
 def _plan(plan: StudyPlan, *, surprisal: bool) -> Validation:

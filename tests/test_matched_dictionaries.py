@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neurosae.analysis.dictionary_agreement import dictionary_agreement, planted_recovery
+from neurosae.analysis.matched_dictionaries import dictionary_agreement, planted_recovery
 from neurosae.analysis.dictionary_comparison import compare_dictionaries
 from neurosae.arrays.direction_match import nearest_cosines
 from neurosae.dictionary.pca import PcaDictionary, pca_dictionary
