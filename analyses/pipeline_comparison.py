@@ -44,7 +44,7 @@ def recorded(subject: Subject, stimuli: pd.DataFrame, layer: int, out: Path) -> 
     """Raw activations of one layer; a session in ``out`` is continued or opened."""
     settings = {"sites": [SITE], "layers": [layer], "surprisal": False}
     protocol = Protocol(
-        name="pipeline comparison", stimuli=STIMULI.name, subject=subject.name, recording=settings
+        name="pipeline_comparison", stimuli=STIMULI.name, subject=subject.name, recording=settings
     )
     return ns.record(subject, protocol, out / "session", stimuli=stimuli)[SITE]
 

@@ -153,7 +153,7 @@ def test_encode_then_analyses_read_the_codes_of_a_session(session, tmp_path):
     few = ("--permutations", 49)
     verb("contrast", copy, "word > string", *codes, "-o", out, "--correct", "step_down", *few)
     cmap = ns.load_netcdf(out)
-    assert (cmap.attrs["correct"], dict(cmap.sizes)) == ("step_down", {"layer": 1, "feature": 64})
+    assert (cmap.attrs["correct"], cmap["effect"].shape) == ("step_down", (1, 64))
     for name in ("rsa", "select", "decode"):
         verb(name, copy, *codes, "-o", tmp_path / f"{name}.nc", *few)
         assert ns.load_netcdf(tmp_path / f"{name}.nc")["layer"].values.tolist() == [2]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from neurosae.analysis.matched_dictionaries import dictionary_agreement, planted_recovery
 from neurosae.analysis.dictionary_comparison import compare_dictionaries
+from neurosae.analysis.matched_dictionaries import dictionary_agreement, planted_recovery
 from neurosae.arrays.direction_match import nearest_cosines
 from neurosae.dictionary.pca import PcaDictionary, pca_dictionary
 from neurosae.dictionary.random_weights import RandomDictionary

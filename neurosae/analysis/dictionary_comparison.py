@@ -16,8 +16,6 @@ from neurosae.schema.provenance import with_step
 from neurosae.subject.interface import Subject
 
 DICTIONARY = "dictionary"
-BASELINES = {"pca": "principal components", "random": "random directions"}
-"""Dictionaries that need no training, with as many active at a token as in the one they are compared with."""
 
 
 def compare_dictionaries(

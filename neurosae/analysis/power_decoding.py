@@ -68,7 +68,7 @@ def power_decoder(
     array([0.7])
     """
     check_response_dims(pilot)
-    column = group_columns(pilot, groups)[0]
+    column = group_column(pilot, groups)
     classes = _groups_of_classes(pilot, by, column)
     sizes = _sizes(classes, n_units)
     wanted = Simulation(tuple(sizes), alpha, n_simulations, seed)

@@ -79,6 +79,8 @@ class SparseRecording:
     def sel(self, **labels: object) -> "SparseRecording":
         """The part with these labels along ``stimulus``, ``layer`` or ``feature``; one label keeps its dim.
 
+        A slice of labels takes both of its ends, as in xarray.
+
         Raises
         ------
         DesignError
@@ -100,6 +102,8 @@ class SparseRecording:
 
     def _places(self, dim: str, wanted: object) -> np.ndarray:
         index = self.labels.indexes[dim]
+        if isinstance(wanted, slice):
+            wanted = index[index.slice_indexer(wanted.start, wanted.stop, wanted.step)]
         asked = pd.Index(np.atleast_1d(np.asarray(wanted)))
         places = index.get_indexer(asked)
         if (places < 0).any():
@@ -108,7 +112,10 @@ class SparseRecording:
         return np.asarray(places)
 
     def csr(self, layer: int) -> sp.csr_array:
-        """Codes (n_valid, feature) of a layer, the valid tokens in the order of ``np.argwhere(valid)``."""
+        """Codes (n_valid, feature) of a layer, the valid tokens in the order of ``np.argwhere(valid)``.
+
+        Tokens whose codes are ``unknown`` have an empty row, as silent ones do.
+        """
         parts = [codes for _, codes in self.blocks(layer)]
         empty = sp.csr_array((0, self.sizes[FEATURE]), dtype=np.float32)
         return sp.csr_array(sp.vstack(parts, format="csr")) if parts else empty

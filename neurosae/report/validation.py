@@ -75,11 +75,15 @@ def validate(
 
 
 def _session(path: Path, *, portable: bool) -> Validation:
-    bad = damaged(path)
+    bad, is_complete = damaged(path), read_header(path)["status"] == "complete"
     if bad:
-        raise CorruptFileError(
-            f"{path}: {len(bad)} files are not what was written: {', '.join(bad)}. Restore them, or record "
-            "again with --overwrite."
+        cure = "Restore them, or record again with --overwrite." if is_complete else "Record makes them anew."
+        named = ", ".join(bad)
+        raise CorruptFileError(f"{path}: {len(bad)} files are not what was written: {named}. {cure}")
+    if not is_complete:
+        raise StorageError(
+            f"{path}: the session is not finished; every shard that it has is what was written. The same record "
+            "command goes on with it."
         )
     _refuse(path, misfits(path), "do not fit together", "Record again with --overwrite.")
     if portable:

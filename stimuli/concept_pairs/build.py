@@ -36,7 +36,7 @@ PAIRS = {
         apples lay in heaps under every tree | one apple hung on the whole tree
         the library owned books on every subject | the library owned a dozen torn old books
         the nets came up heavy with herring | the nets came up with one herring
-        the well gave water for the whole valley | the well gave a mere cup of water daily
+        the well gave water for the whole valley | the well gave a single cup of water daily
         money poured into the town from the mine | coins were counted over and over in the town
         the camp had firewood stacked to the roof | the camp had burned its very last chair
         doctors waited in every street of the city | one doctor served the towns of the coast
