@@ -15,6 +15,7 @@ is decided.
 """
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,10 +57,13 @@ def spaces_of(recording: xr.DataArray, dictionary: Dictionary) -> dict[str, xr.D
     """
     rows = recording.values[recording["valid"].values][:, 0]
     null = random_dictionary(dictionary, rows[np.isfinite(rows).all(axis=1)])
-    coded = {"codes": dictionary, "random": null}
-    return {"raw": ns.pool_tokens(recording, WINDOW)} | {
-        name: ns.pool_tokens(ns.encode(recording, one), WINDOW) for name, one in coded.items()
-    }
+    codes = ns.encode(recording, dictionary)
+    with warnings.catch_warnings():
+        # Random weights leave much of the variance unexplained: that is what they are for.
+        warnings.filterwarnings("ignore", message=".*of the variance of these activations unexplained")
+        control = ns.encode(recording, null)
+    given = {"raw": recording, "codes": codes, "random": control}
+    return {name: ns.pool_tokens(one, WINDOW) for name, one in given.items()}
 
 
 def surface_table(recording: xr.DataArray) -> pd.DataFrame:

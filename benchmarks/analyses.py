@@ -273,11 +273,17 @@ def measured(row: str, side: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def rounded(seconds: float) -> str:
+    """Three digits, without exponents."""
+    digits = float(f"{seconds:.3g}")
+    return f"{digits:,.0f}" if digits >= 100 else f"{digits:g}"
+
+
 def report(name: str) -> None:
     own, peer = measured(name, "own"), measured(name, "peer")
     print(
-        f"| {ROWS[name].what} | {own['seconds']:.3g} s, {own['peak']:,.0f} MiB | {ROWS[name].peer}: "
-        f"{peer['seconds']:.3g} s, {peer['peak']:,.0f} MiB | {peer['seconds'] / own['seconds']:.1f} |",
+        f"| {ROWS[name].what} | {rounded(own['seconds'])} s, {own['peak']:,.0f} MiB | {ROWS[name].peer}: "
+        f"{rounded(peer['seconds'])} s, {peer['peak']:,.0f} MiB | {peer['seconds'] / own['seconds']:.1f} |",
         flush=True,
     )
 

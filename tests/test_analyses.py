@@ -49,7 +49,7 @@ def test_the_table_gives_means_over_concepts_with_t_intervals(script):
 
 
 def test_a_dictionary_of_another_layer_is_refused_before_the_subject_is_loaded(script, monkeypatch, capsys):
-    monkeypatch.setattr(script.ns, "load_dictionary", lambda path: ToyDictionary(layer=2), raising=False)
+    monkeypatch.setitem(vars(script.ns), "load_dictionary", lambda path: ToyDictionary(layer=2))
     with pytest.raises(SystemExit):
         script.main(["--dictionary", "x"])
     assert "of resid_post, layer 2; the study was asked for resid_post, layer 15" in capsys.readouterr().err

@@ -3,13 +3,30 @@
 import shutil
 
 import pytest
+from typer.testing import CliRunner
 
+from neurosae.cli.app import app
 from neurosae.dictionary.toy import ToyDictionary
 from neurosae.errors import CorruptFileError, DesignError, DictionaryError, StorageError
+from neurosae.recording import plan
 from neurosae.recording.encode_recording import encode
 from neurosae.recording.session import open_session
 from neurosae.recording.upkeep import damaged
-from tests.faults.recordings import flip, make, protocol
+from neurosae.report.validation import validate
+from neurosae.subject.toy import ToySubject
+from tests.faults.recordings import flip, make, protocol, stimuli
+
+
+class Stopped(ToySubject):
+    """Is interrupted at its fourth batch."""
+
+    n_runs = 0
+
+    def run(self, tokens, **kwargs):
+        self.n_runs += 1
+        if self.n_runs > 3:
+            raise KeyboardInterrupt
+        return super().run(tokens, **kwargs)
 
 
 def named(name, layer=1, **kwargs):
@@ -114,3 +131,48 @@ def test_altered_tables_of_a_session_of_codes_alone_are_seen_on_opening(tmp_path
     flip(tmp_path / "codes" / "resid_post+only" / "stimuli.nc", 3000)
     with pytest.raises(CorruptFileError, match=r"stimuli\.nc is not what was written"):
         open_session(tmp_path / "codes")
+
+
+def test_slices_of_labels_take_both_ends(session):
+    codes = open_session(session).codes("resid_post", "team/one")
+    assert codes.sel(stimulus=slice("s1", "s3"))["stimulus"].values.tolist() == ["s1", "s2", "s3"]
+    assert codes.sel(feature=slice(3, 5))["feature"].values.tolist() == [3, 4, 5]
+    with pytest.raises(DesignError, match="along stimulus from 's1' to 'zz'"):
+        codes.sel(stimulus=["s3", "s1", "s2"]).sel(stimulus=slice("s1", "zz"))
+
+
+def test_an_unfinished_session_is_told_to_go_on_and_not_to_be_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SHARD_STIMULI", 2)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "half", Stopped())
+    with pytest.raises(StorageError, match="not finished; every shard that it has is what was written"):
+        validate(tmp_path / "half")
+    shard = next((tmp_path / "half").rglob("shard-000000.nc"))
+    flip(shard, 3000)
+    with pytest.raises(CorruptFileError, match=r"shard-000000\.nc\. Record makes them anew"):
+        validate(tmp_path / "half")
+
+
+@pytest.mark.parametrize("verb", ["report", "run", "export", "contrast"])
+def test_verbs_know_sessions_of_codes_alone(tmp_path, verb):
+    study = tmp_path / "study.toml"
+    stimuli().assign(item=list("1234567")).to_csv(tmp_path / "set.tsv", sep="\t", index=False)
+    study.write_text(
+        'name = "codes"\nstimuli = "set.tsv"\nsubject = "toy"\n'
+        '[recording]\nsites = []\nlayers = [2]\ndictionaries = ["toy"]\n'
+    )
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["run", str(study), "-o", str(out)])
+    assert (done.exit_code, (out / "report.html").is_file()) == (0, True), done.output
+    arguments = {
+        "report": [str(out)],
+        "run": [str(study), "-o", str(out)],
+        "export": [str(out), "--for", "numpy", "-o", str(tmp_path / "x")],
+        "contrast": [str(out), "a > b", "-o", str(tmp_path / "x.nc")],
+    }
+    again = CliRunner().invoke(app, [verb, *arguments[verb]])
+    if verb in ("report", "run"):
+        assert again.exit_code == 0, again.output
+    else:
+        assert again.exit_code == 3
+        assert "holds codes alone" in again.stderr

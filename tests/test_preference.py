@@ -6,7 +6,9 @@ import xarray as xr
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from neurosae.analysis.overlap_of_classes import feature_overlap
 from neurosae.analysis.preference import preference_index
+from neurosae.analysis.tuning_curves import cell_tuning
 from neurosae.arrays.class_averages import class_matrices
 from neurosae.arrays.two_class_indices import TWO_CLASS_INDICES, preference_ratio
 from neurosae.errors import DesignError
@@ -144,3 +146,16 @@ def test_designs_without_a_comparison_are_refused():
         preference_index(responses, "condition", ("a", "a"))
     with pytest.raises(DesignError, match="2 units of inference only; each class needs three"):
         preference_index(responses.isel(stimulus=slice(18, 40)), "condition", TWO)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda data: preference_index(data, "condition", ("a", "b")),
+        lambda data: feature_overlap(data, "condition"),
+        lambda data: cell_tuning(data, ("condition", "size")),
+    ],
+)
+def test_an_array_without_labels_is_refused_at_the_door(measure):
+    with pytest.raises(DesignError, match="need to be a DataArray, got ndarray"):
+        measure(np.ones((6, 1, 3)))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 STIMULI = Path(__file__).parents[1] / "stimuli"
-SETS = ("sentences_nonwords", "concepts", "minimal_pairs", "facts")
+SETS = ("sentences_nonwords", "concepts", "minimal_pairs", "facts", "concept_pairs")
 PAIRED = ("minimal_pairs", "facts")
 MARKED = ("concepts", *PAIRED)
 SIBLINGS = ("lexicon", "facts")
@@ -236,3 +236,21 @@ def test_foils_are_neither_true_nor_half_true_nor_the_question(load_build):
     stimuli = table("facts")
     assert set(stimuli.text[stimuli.condition == "good"]) == true
     assert not set(stimuli.text[stimuli.condition == "bad"]) & (true | loose)
+
+
+def test_concept_pairs_cross_ten_families_of_twelve_concepts_with_class_and_five_frames():
+    stimuli = table("concept_pairs")
+    assert set(stimuli.groupby(["concept", "family", "condition"]).template.nunique()) == {5}
+    assert set(stimuli.groupby("concept").family.nunique()) == {10}
+    assert stimuli.concept.nunique() == 12
+    assert set(stimuli.groupby(["concept", "condition"]).size()) == {50}
+    assert (stimuli.groupby("item").condition.nunique() == 1).all()
+    assert (stimuli.groupby("family").item.nunique() == 2).all()
+
+
+def test_concept_pairs_match_in_characters_within_each_concept():
+    stimuli = table("concept_pairs").assign(length=lambda rows: rows.text.str.len())
+    cells = stimuli.groupby(["concept", "condition"]).length
+    means, variances = cells.mean().unstack(), cells.var().unstack()
+    d = (means.target - means.other) / variances.mean(axis=1) ** 0.5
+    assert d.abs().max() < 0.1

@@ -221,6 +221,9 @@ def test_a_harvest_without_its_precision_is_continued_and_another_precision_refu
     assert kept.n_rows == 150
     with pytest.raises(DictionaryError, match="does not say which subject was run"):
         train_dictionary(kept, recipe(), tmp_path / "out", **PLACE)
+    its = recipe(n_tokens=200, batch=50)
+    told = train_dictionary(kept, its, tmp_path / "told", **PLACE, subject=toy)
+    assert (told.subject, told.metadata["prepend_bos"]) == ("toy", True)
     state["asked"]["dtype"] = "bfloat16"
     (tmp_path / "harvest.json").write_text(json.dumps(state))
     with pytest.raises(StorageError, match="differs in dtype"):

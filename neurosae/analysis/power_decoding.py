@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from neurosae.analysis.decoding import decode
-from neurosae.analysis.decoding_design import N_FOLDS, group_columns
+from neurosae.analysis.decoding_design import N_FOLDS, group_column
 from neurosae.analysis.multiverse_curve import exchanged_labels
 from neurosae.analysis.multiverse_questions import with_labels
 from neurosae.analysis.power_simulation import Simulation, power_curves

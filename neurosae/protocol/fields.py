@@ -57,10 +57,8 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "attn_z", "mlp_out", "mlp_post"]
 Readout = Literal["minimal_pair", "surprisal"]
-Correction = Literal[
-    *("fdr_bh", "max_t", "bonferroni", "holm", "fdr_by", "none"),
-    *("step_down", "min_p", "hierarchical", "cluster", "tfce"),
-]
+PlainCorrection = Literal["fdr_bh", "max_t", "bonferroni", "holm", "fdr_by", "none"]
+Correction = Literal[PlainCorrection, "step_down", "min_p", "hierarchical", "cluster", "tfce"]
 Metric = Literal[
     "auto", "correlation", "cosine", "euclidean", "sqeuclidean", "jaccard", "braycurtis", "poisson"
 ]

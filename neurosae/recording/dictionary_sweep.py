@@ -83,7 +83,7 @@ def sweep_dictionaries(
     ...     found = sweep_dictionaries(
     ...         rows, recipe, {"k": [1, 4]}, place, site="mlp_out", layer=1, subject="toy")
     >>> found["k"].values.tolist(), found.sizes["run"]
-    ([1, 4], 2)
+    ([1.0, 4.0], 2)
     """
     out, report = Path(out), progress or silent
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -134,7 +134,7 @@ def sweep_plan(
     kept, subject = harvest_of_plan(plan, Path(harvested or out / HARVEST), report)
     found = {}
     for its, recipes in zip(plan.dictionaries, combined, strict=True):
-        rows = of_harvest(kept, its.site, its.layer, subject.name)
+        rows = of_harvest(kept, its.site, its.layer, subject.describe())
         found[its.name] = sweep_rows(rows, recipes, grid, out / its.name, report)
     return found
 

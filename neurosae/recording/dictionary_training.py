@@ -124,7 +124,7 @@ def train_plan(
     kept, subject = harvest_of_plan(plan, Path(harvested or out / HARVEST), report)
     found: dict[str, Dictionary] = {}
     for its, recipe in zip(plan.dictionaries, plan.recipes, strict=True):
-        rows = of_harvest(kept, its.site, its.layer, subject.name)
+        rows = of_harvest(kept, its.site, its.layer, subject.describe())
         advance, watch = report(f"training {its.name}")
         found[its.name] = produce(
             rows, recipe, out / its.name, progress=advance, watch=watch, device=_device(subject)
@@ -162,11 +162,12 @@ def training_rows(
     progress: Progress,
 ) -> TrainingRows:
     """Rows of any source, see `train_dictionary`; what has to be collected first is written below ``out``."""
-    name = subject if subject is None or isinstance(subject, str) else subject.name
+    described = {"name": subject} if isinstance(subject, str) else subject.describe() if subject else {}
+    name = str(described.get("name", "")) or None
     if isinstance(source, Session):
         return of_session(source, site, layer, out / COLLECTED)
     if isinstance(source, Harvest):
-        return of_harvest(source, site, layer, name)
+        return of_harvest(source, site, layer, described)
     if subject is None or name is None:
         raise DictionaryError("nothing says which subject the dictionary is of. Tell it: subject=...")
     texts = _texts(source)
@@ -183,7 +184,7 @@ def training_rows(
         context=context,
         progress=progress("harvesting")[0],
     )
-    return of_harvest(kept, site, layer, name)
+    return of_harvest(kept, site, layer)
 
 
 def log_of(folder: Path) -> list[Mapping[str, float]]:

@@ -103,7 +103,7 @@ class SparseRecording:
     def _places(self, dim: str, wanted: object) -> np.ndarray:
         index = self.labels.indexes[dim]
         if isinstance(wanted, slice):
-            wanted = index[index.slice_indexer(wanted.start, wanted.stop, wanted.step)]
+            return np.arange(len(index))[_within(index, wanted, dim)]
         asked = pd.Index(np.atleast_1d(np.asarray(wanted)))
         places = index.get_indexer(asked)
         if (places < 0).any():
@@ -298,6 +298,17 @@ class SparseRecording:
         return xr.DataArray(
             values, dims=self.dims, coords=self.coords, name=self.name, attrs=dict(self.attrs)
         )
+
+
+def _within(index: pd.Index, wanted: slice, dim: str) -> slice:
+    """Positions of a slice of labels, both ends included."""
+    try:
+        return index.slice_indexer(wanted.start, wanted.stop, wanted.step)
+    except (KeyError, TypeError):
+        raise DesignError(
+            f"there is no part of the codes along {dim} from {wanted.start!r} to {wanted.stop!r}. Name labels "
+            "that they have."
+        ) from None
 
 
 def _ranked(codes: sp.csr_array, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

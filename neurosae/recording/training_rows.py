@@ -20,8 +20,13 @@ STIMULI_AT_ONCE = 64
 MOST_SPECIAL = 256
 
 
-def of_harvest(harvest: Harvest, site: str, layer: int, subject: str | None = None) -> TrainingRows:
-    """Rows of a place of a harvest; ``subject`` is needed only where the harvest does not know its name.
+def of_harvest(
+    harvest: Harvest, site: str, layer: int, subject: Mapping[str, Any] | None = None
+) -> TrainingRows:
+    """Rows of a place of a harvest.
+
+    ``subject`` is what the subject says of itself, its name at least; it counts only where the harvest keeps
+    none of it.
 
     Raises
     ------
@@ -31,8 +36,8 @@ def of_harvest(harvest: Harvest, site: str, layer: int, subject: str | None = No
     if (site, layer) not in harvest.places:
         places = listed(f"{its} {number}" for its, number in harvest.places)
         raise DictionaryError(f"{harvest.folder} holds no activations of {site} {layer}, but of {places}.")
-    described: Mapping[str, Any] = harvest.asked.get("described", {})
-    name = described.get("name", subject)
+    described: Mapping[str, Any] = harvest.asked.get("described") or subject or {}
+    name = described.get("name")
     if name is None:
         raise DictionaryError(f"{harvest.folder} does not say which subject was run. Tell it: subject=...")
     known = {

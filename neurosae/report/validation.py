@@ -9,7 +9,7 @@ import pandas as pd
 
 from neurosae.errors import CorruptFileError, StorageError
 from neurosae.recording.files import check_writable
-from neurosae.recording.session import HEADER, open_session
+from neurosae.recording.session import HEADER, open_session, read_header
 from neurosae.recording.upkeep import damaged
 from neurosae.recording.validation import misfits, unportable
 from neurosae.report.study import StudyPlan, available_card, check_readable, check_study
@@ -82,8 +82,8 @@ def _session(path: Path, *, portable: bool) -> Validation:
         raise CorruptFileError(f"{path}: {len(bad)} files are not what was written: {named}. {cure}")
     if not is_complete:
         raise StorageError(
-            f"{path}: the session is not finished; every shard that it has is what was written. The same record "
-            "command goes on with it."
+            f"{path}: the session is not finished; every shard that it has is what was written. The same "
+            "record command goes on with it."
         )
     _refuse(path, misfits(path), "do not fit together", "Record again with --overwrite.")
     if portable:
