@@ -89,6 +89,8 @@ _HOMES = {
     "power_contrast": "neurosae.analysis.power",
     "power_lesion": "neurosae.analysis.power",
     "power_decoder": "neurosae.analysis.power_decoding",
+    "train_dictionary": "neurosae.recording.dictionary_training",
+    "sweep_dictionaries": "neurosae.recording.dictionary_sweep",
 }
 _MODULES = ("export", "plotting", "report", "testing")
 
