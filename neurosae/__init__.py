@@ -91,6 +91,10 @@ _HOMES = {
     "power_decoder": "neurosae.analysis.power_decoding",
     "train_dictionary": "neurosae.recording.dictionary_training",
     "sweep_dictionaries": "neurosae.recording.dictionary_sweep",
+    "evaluate_dictionary": "neurosae.recording.evaluation",
+    "compare_dictionaries": "neurosae.analysis.dictionary_comparison",
+    "dictionary_agreement": "neurosae.analysis.matched_dictionaries",
+    "planted_recovery": "neurosae.analysis.matched_dictionaries",
 }
 _MODULES = ("export", "plotting", "report", "testing")
 

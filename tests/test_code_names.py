@@ -11,7 +11,7 @@ from neurosae.errors import CorruptFileError, DesignError, DictionaryError, Stor
 from neurosae.recording import plan
 from neurosae.recording.encode_recording import encode
 from neurosae.recording.session import open_session
-from neurosae.recording.upkeep import damaged
+from neurosae.recording.upkeep import consolidate, damaged
 from neurosae.report.validation import validate
 from neurosae.subject.toy import ToySubject
 from tests.faults.recordings import flip, make, protocol, stimuli
@@ -176,3 +176,20 @@ def test_verbs_know_sessions_of_codes_alone(tmp_path, verb):
     else:
         assert again.exit_code == 3
         assert "holds codes alone" in again.stderr
+
+
+def test_an_encoding_killed_before_a_consolidation_is_done_anew_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SHARD_STIMULI", 2)
+    make(tmp_path / "session", study=protocol(sites=["resid_post"]))
+    whole = encode(open_session(tmp_path / "session")["resid_post"], named("one")).csr(1)
+
+    def stop(done, _total):
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(open_session(tmp_path / "session"), named("one"), progress=stop)
+    consolidate(tmp_path / "session")
+    codes = encode(open_session(tmp_path / "session"), named("one")).csr(1)
+    assert (codes != whole).nnz == 0
+    assert damaged(tmp_path / "session") == []

@@ -6,6 +6,7 @@ So a worker that is killed costs the shard it was at, which another one makes.
 
 import functools
 import itertools
+import logging
 import re
 import threading
 import uuid
@@ -64,7 +65,8 @@ def connected(address: str) -> Iterator[distributed.Client]:
             "scheduler, such as tcp://node1:8786."
         )
     if local is not None:
-        options: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
+        logging.getLogger("distributed").setLevel(logging.getLogger().level)  # else it tells all it does
+        options: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
         with (
             distributed.LocalCluster(n_workers=int(local[1]), **options) as cluster,
             distributed.Client(cluster) as client,

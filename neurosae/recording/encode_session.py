@@ -1,10 +1,11 @@
 """Write the codes of a session beside its activations, shard by shard, so that a kill loses little."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -85,8 +86,9 @@ def _write(session: Session, dictionary: Dictionary, progress: Progress | None) 
     _check_same(folder, attrs)
     for place in (folder, folder / "shards"):
         sweep_parts(place)
-    done = entries(folder, "shard")
-    for number, (start, stop) in enumerate(_stimulus_bounds(store, tables)):
+    bounds = list(_stimulus_bounds(store, tables))
+    done = _begun(folder, [tables.stimuli["stimulus"].iloc[start:stop].tolist() for start, stop in bounds])
+    for number, (start, stop) in enumerate(bounds):
         name = shard_name(number)
         if name not in done or not is_intact(folder, name, done[name]):
             shard = _shard(store, tables, layer, start, stop, dictionary)
@@ -113,6 +115,19 @@ def _check_same(folder: Path, attrs: Mapping[str, str]) -> None:
                 f"{file.getncattr(other[0])!r}, not {attrs[other[0]]!r}. Remove the folder, or load the "
                 "dictionary under another name."
             )
+
+
+def _begun(folder: Path, stimuli: Sequence[Sequence[str]]) -> Mapping[str, Mapping[str, Any]]:
+    """Entries of the shards that an interrupted run left, if they hold these stimuli each.
+
+    Shards of other stimuli, from before the activations were consolidated, are removed with their manifest.
+    """
+    done = entries(folder, "shard")
+    wanted = {shard_name(number): list(labels) for number, labels in enumerate(stimuli)}
+    if all(entry["stimuli"] == wanted.get(name) for name, entry in done.items()):
+        return done
+    shutil.rmtree(folder)
+    return {}
 
 
 def _stored_fit(store: Store, tables: Tables, layer: int, dictionary: Dictionary) -> Fit:

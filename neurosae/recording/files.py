@@ -52,7 +52,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise StorageError(
-            f"{folder}: {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free. Free some "
+            f"{folder}: {needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free. Free some "
             "space, record fewer layers or sites, or write elsewhere."
         )
 

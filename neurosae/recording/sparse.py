@@ -306,8 +306,8 @@ def _within(index: pd.Index, wanted: slice, dim: str) -> slice:
         return index.slice_indexer(wanted.start, wanted.stop, wanted.step)
     except (KeyError, TypeError):
         raise DesignError(
-            f"there is no part of the codes along {dim} from {wanted.start!r} to {wanted.stop!r}. Name labels "
-            "that they have."
+            f"there is no part of the codes along {dim} from {wanted.start!r} to {wanted.stop!r}. Name "
+            "labels that they have."
         ) from None
 
 
