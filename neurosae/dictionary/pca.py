@@ -1,16 +1,16 @@
 """Principal components in the place of a dictionary: what rotation alone achieves with as many numbers."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
 
 from neurosae.dictionary.interface import Dictionary
+from neurosae.dictionary.plain import PlainDictionary
 from neurosae.errors import DictionaryError
 
 
-class PcaDictionary:
+class PcaDictionary(PlainDictionary):
     """The k principal components that are strongest at a token are its codes; they may be negative.
 
     decode(codes) = codes @ components + mean. As a token may use any of d components, k codes rebuild more
@@ -65,24 +65,6 @@ class PcaDictionary:
         pointers = np.arange(0, self.k * len(scores) + 1, self.k)
         values = np.take_along_axis(scores, features, axis=1).ravel()
         return sp.csr_array((values, features.ravel(), pointers), shape=scores.shape)
-
-    def decode(self, codes: sp.csr_array) -> np.ndarray:
-        """Activations (n, d_in) float32 rebuilt from codes."""
-        return np.asarray(codes @ self.decoder + self.bias, dtype=np.float32)
-
-    def describe(self) -> dict[str, object]:
-        """Identity for provenance."""
-        weights = hashlib.sha256(self.decoder.tobytes() + self.bias.tobytes()).hexdigest()
-        return {
-            "name": self.name,
-            "subject": self.subject,
-            "site": self.site,
-            "layer": self.layer,
-            "n_features": self.n_features,
-            "d_in": self.d_in,
-            "weights_sha256": weights,
-            **self.metadata,
-        }
 
 
 def pca_dictionary(like: Dictionary, rows: np.ndarray) -> PcaDictionary:

@@ -1,16 +1,16 @@
 """A dictionary that has learned nothing: random directions, as many active for a token as asked for."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
 
 from neurosae.dictionary.interface import Dictionary
+from neurosae.dictionary.plain import PlainDictionary
 from neurosae.errors import DictionaryError
 
 
-class RandomDictionary:
+class RandomDictionary(PlainDictionary):
     """Random unit directions; the k that a token projects on most strongly, above 0, are its codes.
 
     What an analysis finds in its codes comes from the subject and from sparse coding, not from training.
@@ -76,24 +76,6 @@ class RandomDictionary:
         codes.eliminate_zeros()
         codes.sort_indices()
         return codes
-
-    def decode(self, codes: sp.csr_array) -> np.ndarray:
-        """Activations (n, d_in) float32 rebuilt from codes."""
-        return np.asarray(codes @ self.decoder + self.bias, dtype=np.float32)
-
-    def describe(self) -> dict[str, object]:
-        """Identity for provenance."""
-        weights = hashlib.sha256(self.decoder.tobytes() + self.bias.tobytes()).hexdigest()
-        return {
-            "name": self.name,
-            "subject": self.subject,
-            "site": self.site,
-            "layer": self.layer,
-            "n_features": self.n_features,
-            "d_in": self.d_in,
-            "weights_sha256": weights,
-            **self.metadata,
-        }
 
 
 def random_dictionary(like: Dictionary, rows: np.ndarray, *, seed: int = 0) -> RandomDictionary:

@@ -1,15 +1,15 @@
 """A planted dictionary in numpy: orthonormal features, so that codes put in come out exactly."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
 
+from neurosae.dictionary.plain import PlainDictionary
 from neurosae.errors import DictionaryError
 
 
-class ToyDictionary:
+class ToyDictionary(PlainDictionary):
     """Orthonormal features with a threshold: codes of decoded codes are the codes themselves.
 
     code = p if p > threshold else 0, where p = (x - bias) · decoder row.
@@ -63,27 +63,9 @@ class ToyDictionary:
         self.name = f"toy-{site}-l{layer}"
         self.subject, self.site, self.layer = subject, site, layer
         self.n_features, self.d_in = n_features, d_in
-        self.metadata: Mapping[str, object] = {"architecture": "toy", "seed": seed}
+        self.metadata: Mapping[str, object] = {"architecture": "toy", "seed": seed, "threshold": threshold}
 
     def encode(self, rows: np.ndarray) -> sp.csr_array:
         """Codes (n, feature) float32 of activations (n, d_in)."""
         projections = (np.asarray(rows, dtype=np.float32) - self.bias) @ self.decoder.T
         return sp.csr_array(np.where(projections > self.threshold, projections, np.float32(0)))
-
-    def decode(self, codes: sp.csr_array) -> np.ndarray:
-        """Activations (n, d_in) float32 rebuilt from codes."""
-        return np.asarray(codes @ self.decoder + self.bias, dtype=np.float32)
-
-    def describe(self) -> dict[str, object]:
-        """Identity for provenance."""
-        weights = hashlib.sha256(self.decoder.tobytes() + self.bias.tobytes()).hexdigest()
-        return {
-            "name": self.name,
-            "subject": self.subject,
-            "site": self.site,
-            "layer": self.layer,
-            "n_features": self.n_features,
-            "d_in": self.d_in,
-            "weights_sha256": weights,
-            "threshold": self.threshold,
-        }
