@@ -1,4 +1,4 @@
-"""What a text reads does not depend on its neighbours in a batch (fault 30), in any precision.
+"""What a text reads depends neither on its neighbours in a batch (fault 30) nor on padding (fault 31).
 
 Tolerances are relative L2 of each token: 1e-5 in float32, whose sums only differ in their order; 5e-2 in
 bfloat16, which keeps 8 binary digits, so that a sum in another order moves the last of them at every layer.
@@ -10,8 +10,10 @@ import torch
 
 from neurosae.dictionary.toy import ToyDictionary
 from neurosae.protocol.models import Protocol
+from neurosae.recording.pooling import pool_tokens
 from neurosae.recording.runner import record
 from neurosae.subject.catalogue import load_subject
+from tests.faults.recordings import make
 from tests.recorded import stimuli
 from tests.test_subject import CONFIGS, make_model
 
@@ -88,6 +90,42 @@ def test_fault_30_neighbours_change_a_text_by_no_more_than_the_precision(subject
             together = in_batches(subject, tokens, size, order)
             assert worst(together, alone) < TOLERANCE[dtype], (size, order == shuffled)
             assert jaccard(together, alone) > 0.99, (size, order == shuffled)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fault_31_what_the_padding_holds_changes_no_bit_of_a_text(subjects, kind, monkeypatch):
+    subject = subjects[kind, "float32"]
+    tokens = texts(subject)
+    before = subject.run(tokens, sites={"resid_post": LAYERS}, surprisal=True)
+    monkeypatch.setattr(type(subject), "_pad_id", property(lambda _its: 7))
+    after = subject.run(tokens, sites={"resid_post": LAYERS}, surprisal=True)
+    assert np.array_equal(before.activations["resid_post"], after.activations["resid_post"])
+    assert np.array_equal(before.surprisal, after.surprisal, equal_nan=True)
+    assert len(before.surprisal) == sum(map(len, tokens))
+
+
+def test_fault_31_padding_is_nan_and_counts_in_no_response(tmp_path):
+    session = make(tmp_path / "out")
+    recording = session.recording("resid_post", mask=False)
+    values, real = recording.values, recording["valid"].values
+    assert not real.all()
+    assert np.isnan(values[~real]).all()
+    longer = recording.pad(token=(0, 3)).assign_coords(
+        {
+            name: (("stimulus", "token"), np.pad(its.values, ((0, 0), (0, 3))))
+            for name, its in fields(recording)
+        }
+    )
+    for how in ("mean", "rate", "last", "mean_active"):
+        expected = pool_tokens(recording, how=how)
+        np.testing.assert_array_equal(pool_tokens(longer, how=how).values, expected.values)
+
+
+def fields(recording):
+    """Token fields that pooling reads, with their names."""
+    return [
+        (name, recording[name]) for name in ("valid", "is_special", "rel_target", "char_start", "char_end")
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
